@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Atoms: the table of those that the NIF itself uses, and the bounded way from
+ * text to an atom (R7) and back.
+ */
+#ifndef EPY_ATOMS_H
+#define EPY_ATOMS_H
+
+#include "epy.h"
+
+#define EPY_ATOM_LIST(X) \
+    X(args)              \
+    X(builtins)          \
+    X(bytes)             \
+    X(callback)          \
+    X(cancelled)         \
+    X(conversion)        \
+    X(done)              \
+    X(error)             \
+    X(exit)              \
+    X(infinity)          \
+    X(kwargs)            \
+    X(key)               \
+    X(locals)            \
+    X(nan)               \
+    X(neg_infinity)      \
+    X(nil)               \
+    X(none)              \
+    X(not_found)         \
+    X(not_running)       \
+    X(ok)                \
+    X(py_runtime)        \
+    X(result)            \
+    X(started)           \
+    X(stopped)           \
+    X(throw)             \
+    X(undefined)         \
+    X(value)
+
+#define EPY_ATOM_FIELD(name) ERL_NIF_TERM name;
+typedef struct epy_atoms {
+    EPY_ATOM_LIST(EPY_ATOM_FIELD)
+    ERL_NIF_TERM true_, false_; /* stdbool.h has the plain names */
+    ERL_NIF_TERM main;          /* '__main__' */
+} epy_atoms;
+
+extern epy_atoms epy_atom; /* constant after load */
+
+void epy_atoms_init(ErlNifEnv *env);
+
+/* The text of any atom, whatever its characters. */
+EPY_GIL EPY_NEWREF PyObject *epy_atom_text(ERL_NIF_TERM atom);
+
+/* The atom of this text.  0 when it does not exist and must not be made, be it
+ * that it is longer than 255 characters or that Python has made its share of
+ * the node's atoms (R7).  No Python exception is set. */
+EPY_GIL ERL_NIF_TERM epy_atom_from_text(PyObject *text);
+
+#define EPY_NEW_ATOMS_MAX 65536
+
+#endif

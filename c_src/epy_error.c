@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See epy_error.h. */
+#include "epy_error.h"
+
+#include "epy_atoms.h"
+
+#include <string.h>
+
+ERL_NIF_TERM epy_error_term(ErlNifEnv *env, ERL_NIF_TERM reason)
+{
+    return enif_make_tuple2(env, epy_atom.error, reason);
+}
+
+static ERL_NIF_TERM make_binary(ErlNifEnv *env, const char *data, size_t size)
+{
+    ERL_NIF_TERM term;
+    unsigned char *p = enif_make_new_binary(env, size, &term);
+    if (p)
+        memcpy(p, data, size);
+    return term;
+}
+
+/* The exception that is set, normalized, with its traceback; a new reference. */
+static PyObject *take_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (value && traceback)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+/* The last part of a type's name, as `__name__` has it. */
+static PyObject *type_name(PyTypeObject *type)
+{
+    const char *dot = strrchr(type->tp_name, '.');
+    return PyUnicode_FromString(dot ? dot + 1 : type->tp_name);
+}
+
+/* The atom of the exception's type, or of the nearest base that has one (R7). */
+static ERL_NIF_TERM type_atom(PyObject *exception)
+{
+    PyObject *mro = Py_TYPE(exception)->tp_mro;
+    for (Py_ssize_t i = 0; mro && i < PyTuple_GET_SIZE(mro); i++) {
+        PyObject *name = type_name((PyTypeObject *)PyTuple_GET_ITEM(mro, i));
+        ERL_NIF_TERM atom = name ? epy_atom_from_text(name) : 0;
+        Py_XDECREF(name);
+        if (atom)
+            return atom;
+        PyErr_Clear(); /* no memory for a name: a base's will do */
+    }
+    return epy_atom.error;
+}
+
+/* str(exception) in UTF-8; lone surrogates as \udcxx. */
+static ERL_NIF_TERM message(ErlNifEnv *env, PyObject *exception)
+{
+    static const char unprintable[] = "<str() of the exception failed>";
+    PyObject *text = PyObject_Str(exception);
+    PyObject *utf8 = text ? PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace") : NULL;
+    ERL_NIF_TERM term;
+    if (utf8)
+        term = make_binary(env, PyBytes_AS_STRING(utf8), (size_t)PyBytes_GET_SIZE(utf8));
+    else {
+        PyErr_Clear(); /* an error within an error: the first one is what counts */
+        term = make_binary(env, unprintable, sizeof unprintable - 1);
+    }
+    Py_XDECREF(utf8);
+    Py_XDECREF(text);
+    return term;
+}
+
+ERL_NIF_TERM epy_error_take(epy_conv *c, ERL_NIF_TERM root)
+{
+    PyObject *exception = take_exception();
+    EPY_ASSERT(R10, exception);
+    ERL_NIF_TERM text = message(c->env, exception), reason;
+    if (c->refused) {
+        if (root)
+            epy_conv_at(c, root);
+        reason = enif_make_tuple3(c->env, epy_atom.conversion, text, c->where);
+    } else
+        reason = enif_make_tuple2(c->env, type_atom(exception), text);
+    Py_DECREF(exception);
+    return reason;
+}
+
+/* A term for Python to look at: itself where it converts, else its text. */
+static PyObject *shown(epy_conv *c, ERL_NIF_TERM term)
+{
+    PyObject *o = epy_topy(c, term);
+    if (o || !c->refused)
+        return o;
+    PyErr_Clear(); /* a reason may hold anything; then its text must do */
+    c->refused = false;
+    char buf[1024];
+    int n = enif_snprintf(buf, sizeof buf, "%T", term);
+    return PyUnicode_DecodeUTF8(buf, n < 0 ? 0 : n < (int)sizeof buf ? n : (int)sizeof buf - 1,
+                                "replace");
+}
+
+void epy_error_raise(epy_conv *c, ERL_NIF_TERM class_reason_stack)
+{
+    static const char *const names[] = {"class_", "reason", "stack"};
+    const ERL_NIF_TERM *parts;
+    int n;
+    PyObject *values[3] = {NULL, NULL, NULL}, *exception = NULL;
+    if (!enif_get_tuple(c->env, class_reason_stack, &n, &parts) || n != 3) {
+        PyErr_SetString(PyExc_SystemError, "an Erlang error has the form {Class, Reason, Stack}");
+        return;
+    }
+    for (int i = 0; i < 3; i++)
+        if (!(values[i] = shown(c, parts[i])))
+            goto done;
+    exception = PyObject_CallFunction(c->interp->objects.error, "OOO", values[0], values[1],
+                                      values[2]);
+    for (int i = 0; exception && i < 3; i++)
+        if (PyObject_SetAttrString(exception, names[i], values[i]) < 0)
+            goto done;
+    if (exception)
+        PyErr_SetObject(c->interp->objects.error, exception);
+done:
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(values[i]);
+    Py_XDECREF(exception);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one funnel from a Python exception to an Erlang error term. */
+#ifndef EPY_ERROR_H
+#define EPY_ERROR_H
+
+#include "epy_convert.h"
+
+/* Takes the exception that is set and makes its reason in c->env:
+ *   {conversion, What, [Root | Where]}  when c refused a value; root may be 0
+ *   {Type, Message}                     else
+ * No exception is set afterwards. */
+EPY_GIL ERL_NIF_TERM epy_error_take(epy_conv *c, ERL_NIF_TERM root);
+
+/* {error, Reason} */
+EPY_ANY ERL_NIF_TERM epy_error_term(ErlNifEnv *env, ERL_NIF_TERM reason);
+
+/* Sets erlang.Error(class, reason, stack) from an Erlang {Class, Reason, Stack}. */
+EPY_GIL void epy_error_raise(epy_conv *c, ERL_NIF_TERM class_reason_stack);
+
+#endif

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See epy_exec.h.  The terms of a request, by operation:
+ *
+ *   EPY_OP_CALL  module, function, list of arguments, map of keyword arguments
+ *   EPY_OP_EVAL  code as a binary, map of locals
+ *   EPY_OP_EXEC  code as a binary
+ */
+#include "epy_exec.h"
+
+#include "epy_atoms.h"
+#include "epy_code.h"
+#include "epy_convert.h"
+#include "epy_error.h"
+#include "epy_namespace.h"
+
+#include <string.h>
+
+/* An operation under way.  `root` tells in which of its parts a value is that
+ * does not convert. */
+typedef struct op {
+    epy_interp *interp;
+    epy_request *req;
+    epy_conv conv;
+    ERL_NIF_TERM root;
+} op;
+
+/* ---- finding the callable ---- */
+
+/* Imports a module and remembers it, so that the next call finds it by one look
+ * into sys.modules.  The import also waits for another thread that is still at
+ * it: a module that is in sys.modules may be half executed. */
+static PyObject *import(epy_name *name)
+{
+    PyObject *module = PyImport_Import(name->text);
+    if (module)
+        Py_XDECREF(atomic_exchange(&name->module, Py_NewRef(module)));
+    return module;
+}
+
+static PyObject *find_module(op *o, ERL_NIF_TERM term)
+{
+    if (!enif_is_atom(o->conv.env, term)) {
+        PyObject *text = epy_topy_name(&o->conv, term, "a module");
+        PyObject *module = text ? PyImport_Import(text) : NULL;
+        Py_XDECREF(text);
+        return module;
+    }
+    epy_name *name = epy_names_get(o->interp, term);
+    if (!name)
+        return NULL;
+    PyObject *module = epy_dict_get(o->interp->objects.sys_modules, name->text);
+    if (module && module == atomic_load_explicit(&name->module, memory_order_acquire))
+        return module;
+    Py_XDECREF(module);
+    return PyErr_Occurred() ? NULL : import(name);
+}
+
+/* a.b.c of an object, one attribute after the other. */
+static PyObject *walk(PyObject *object, PyObject *path)
+{
+    PyObject *dot = PyUnicode_FromString(".");
+    PyObject *parts = dot ? PyUnicode_Split(path, dot, -1) : NULL;
+    Py_XDECREF(dot);
+    if (!parts)
+        return NULL;
+    Py_INCREF(object);
+    for (Py_ssize_t i = 0; object && i < PyList_GET_SIZE(parts); i++) {
+        PyObject *next = PyObject_GetAttr(object, PyList_GET_ITEM(parts, i));
+        Py_DECREF(object);
+        object = next;
+    }
+    Py_DECREF(parts);
+    return object;
+}
+
+static bool is_dotted(PyObject *text)
+{
+    return PyUnicode_FindChar(text, '.', 0, PyUnicode_GET_LENGTH(text), 1) >= 0;
+}
+
+/* A function of '__main__': the caller's own, or the interpreter's. */
+static PyObject *find_in_main(op *o, PyObject *name)
+{
+    PyObject *globals = epy_namespace_globals(o->req->ns);
+    PyObject *function = globals ? epy_dict_get(globals, name) : NULL;
+    if (!function && !PyErr_Occurred())
+        function = epy_dict_get(o->interp->objects.main_dict, name);
+    if (!function && !PyErr_Occurred())
+        PyErr_Format(PyExc_AttributeError, "'%U' is not defined by this process's exec", name);
+    return function;
+}
+
+static PyObject *find_function(op *o)
+{
+    PyObject *function = NULL;
+    PyObject *name = epy_topy_name(&o->conv, o->req->terms[1], "a function");
+    if (!name)
+        return NULL;
+    if (o->req->terms[0] == epy_atom.main) {
+        function = find_in_main(o, name);
+    } else {
+        PyObject *module = find_module(o, o->req->terms[0]);
+        if (module)
+            function = is_dotted(name) ? walk(module, name) : PyObject_GetAttr(module, name);
+        Py_XDECREF(module);
+    }
+    Py_DECREF(name);
+    return function;
+}
+
+/* ---- arguments ---- */
+
+typedef struct args {
+    PyObject **values; /* strong; values[-1] is room for the callee */
+    PyObject *kwnames; /* strong tuple of str, or NULL */
+    unsigned n;        /* values that are set */
+    unsigned positional;
+    PyObject *few[1 + 8];
+    PyObject **many;
+} args;
+
+static int args_init(args *a, size_t n)
+{
+    a->n = 0;
+    a->kwnames = NULL;
+    a->many = NULL;
+    a->values = a->few + 1;
+    if (n + 1 > sizeof a->few / sizeof a->few[0]) {
+        a->many = PyMem_New(PyObject *, n + 1);
+        if (!a->many) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        a->values = a->many + 1;
+    }
+    return 0;
+}
+
+static void args_fini(args *a)
+{
+    while (a->n > 0)
+        Py_DECREF(a->values[--a->n]);
+    Py_XDECREF(a->kwnames);
+    PyMem_Free(a->many);
+}
+
+static int convert_positional(op *o, args *a, ERL_NIF_TERM list)
+{
+    ERL_NIF_TERM head;
+    o->root = epy_atom.args;
+    while (enif_get_list_cell(o->conv.env, list, &head, &list)) {
+        PyObject *value = epy_topy(&o->conv, head);
+        if (!value) {
+            epy_conv_at_index(&o->conv, a->n);
+            return -1;
+        }
+        a->values[a->n++] = value;
+    }
+    a->positional = a->n;
+    return 0;
+}
+
+static int convert_keyword(op *o, args *a, Py_ssize_t i, ERL_NIF_TERM key, ERL_NIF_TERM value)
+{
+    PyObject *name = epy_topy_name(&o->conv, key, "a keyword");
+    if (!name) {
+        epy_conv_at_pair(&o->conv, epy_atom.key, key);
+        return -1;
+    }
+    PyTuple_SET_ITEM(a->kwnames, i, name);
+    PyObject *v = epy_topy(&o->conv, value);
+    if (!v) {
+        epy_conv_at_pair(&o->conv, epy_atom.value, key);
+        return -1;
+    }
+    a->values[a->n++] = v;
+    return 0;
+}
+
+static int convert_keywords(op *o, args *a, ERL_NIF_TERM map, size_t size)
+{
+    ErlNifMapIterator it;
+    ERL_NIF_TERM key, value;
+    int r = 0;
+    o->root = epy_atom.kwargs;
+    a->kwnames = PyTuple_New((Py_ssize_t)size);
+    if (!a->kwnames)
+        return -1;
+    enif_map_iterator_create(o->conv.env, map, &it, ERL_NIF_MAP_ITERATOR_FIRST);
+    for (Py_ssize_t i = 0; r == 0 && enif_map_iterator_get_pair(o->conv.env, &it, &key, &value);
+         i++) {
+        r = convert_keyword(o, a, i, key, value);
+        enif_map_iterator_next(o->conv.env, &it);
+    }
+    enif_map_iterator_destroy(o->conv.env, &it);
+    return r;
+}
+
+static int convert_args(op *o, args *a)
+{
+    ERL_NIF_TERM list = o->req->terms[2], map = o->req->terms[3];
+    unsigned n = 0;
+    size_t keywords = 0;
+    if (!enif_get_list_length(o->conv.env, list, &n)) {
+        PyErr_SetString(PyExc_TypeError, "the arguments must be a proper list");
+        return -1;
+    }
+    if (!enif_get_map_size(o->conv.env, map, &keywords)) {
+        PyErr_SetString(PyExc_TypeError, "the keyword arguments must be a map");
+        return -1;
+    }
+    if (args_init(a, n + keywords) < 0)
+        return -1;
+    if (convert_positional(o, a, list) < 0 ||
+        (keywords > 0 && convert_keywords(o, a, map, keywords) < 0)) {
+        args_fini(a);
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- operations ---- */
+
+/* The C functions of builtins may ask for the frame that they are called from:
+ * eval, exec, globals, locals, vars and dir do, and fail without one. */
+static bool wants_frame(op *o, PyObject *function)
+{
+    return o->req->terms[0] == epy_atom.builtins && PyCFunction_Check(function);
+}
+
+static PyObject *args_tuple(const args *a)
+{
+    PyObject *t = PyTuple_New(a->positional);
+    for (unsigned i = 0; t && i < a->positional; i++)
+        PyTuple_SET_ITEM(t, i, Py_NewRef(a->values[i]));
+    return t;
+}
+
+static PyObject *args_dict(const args *a)
+{
+    PyObject *d = PyDict_New();
+    for (unsigned i = a->positional; d && i < a->n; i++)
+        if (PyDict_SetItem(d, PyTuple_GET_ITEM(a->kwnames, i - a->positional), a->values[i]) < 0)
+            Py_CLEAR(d);
+    return d;
+}
+
+/* Calls from a frame whose globals are the caller's namespace and whose locals
+ * hold but what the call needs. */
+static PyObject *call_in_frame(op *o, PyObject *function, const args *a)
+{
+    PyObject *globals = epy_namespace_globals(o->req->ns), *result = NULL;
+    PyObject *t = args_tuple(a), *d = args_dict(a);
+    PyObject *locals = t && d ? Py_BuildValue("{sOsOsO}", "function", function, "args", t,
+                                              "kwargs", d)
+                              : NULL;
+    if (globals && locals)
+        result = PyEval_EvalCode(o->interp->objects.framed_call, globals, locals);
+    Py_XDECREF(locals);
+    Py_XDECREF(d);
+    Py_XDECREF(t);
+    return result;
+}
+
+static PyObject *do_call(op *o)
+{
+    args a;
+    PyObject *function = find_function(o), *result = NULL;
+    if (function && convert_args(o, &a) == 0) {
+        o->root = epy_atom.result;
+        if (wants_frame(o, function))
+            result = call_in_frame(o, function, &a);
+        else
+            result = PyObject_Vectorcall(function, a.values,
+                                         a.positional | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                         a.kwnames);
+        args_fini(&a);
+    }
+    Py_XDECREF(function);
+    return result;
+}
+
+static PyObject *get_code(op *o, bool exec)
+{
+    ErlNifBinary bin;
+    if (!enif_inspect_binary(o->conv.env, o->req->terms[0], &bin))
+        return PyErr_Format(PyExc_TypeError, "code must be a string, a binary or an iolist");
+    return epy_code_get(o->interp, (const char *)bin.data, bin.size, exec);
+}
+
+static int put_local(op *o, PyObject *globals, ERL_NIF_TERM key, ERL_NIF_TERM value)
+{
+    int r = -1;
+    PyObject *v = NULL, *name = epy_topy_name(&o->conv, key, "a name");
+    if (!name) {
+        epy_conv_at_pair(&o->conv, epy_atom.key, key);
+        return -1;
+    }
+    v = epy_topy(&o->conv, value);
+    if (v)
+        r = PyDict_SetItem(globals, name, v);
+    else
+        epy_conv_at_pair(&o->conv, epy_atom.value, key);
+    Py_DECREF(name);
+    Py_XDECREF(v);
+    return r;
+}
+
+/* The namespace with the locals laid over it.  One dictionary, since functions
+ * and comprehensions in the expression see only what is global. */
+static PyObject *with_locals(op *o, PyObject *globals, ERL_NIF_TERM map)
+{
+    ErlNifMapIterator it;
+    ERL_NIF_TERM key, value;
+    o->root = epy_atom.locals;
+    if (!enif_map_iterator_create(o->conv.env, map, &it, ERL_NIF_MAP_ITERATOR_FIRST))
+        return PyErr_Format(PyExc_TypeError, "the locals must be a map");
+    PyObject *merged = PyDict_Copy(globals);
+    while (merged && enif_map_iterator_get_pair(o->conv.env, &it, &key, &value)) {
+        if (put_local(o, merged, key, value) < 0)
+            Py_CLEAR(merged);
+        enif_map_iterator_next(o->conv.env, &it);
+    }
+    enif_map_iterator_destroy(o->conv.env, &it);
+    return merged;
+}
+
+static PyObject *run_code(op *o, bool exec, ERL_NIF_TERM locals)
+{
+    size_t n = 0;
+    PyObject *globals = epy_namespace_globals(o->req->ns), *result = NULL;
+    PyObject *code = globals ? get_code(o, exec) : NULL;
+    if (!code)
+        return NULL;
+    if (enif_get_map_size(o->conv.env, locals, &n) && n == 0)
+        Py_INCREF(globals);
+    else
+        globals = with_locals(o, globals, locals);
+    o->root = epy_atom.result;
+    if (globals)
+        result = PyEval_EvalCode(code, globals, globals);
+    Py_XDECREF(globals);
+    Py_DECREF(code);
+    return result;
+}
+
+static PyObject *do_eval(op *o)
+{
+    return run_code(o, false, o->req->terms[1]);
+}
+
+static PyObject *do_exec(op *o)
+{
+    return run_code(o, true, enif_make_new_map(o->conv.env));
+}
+
+static PyObject *(*const operations[EPY_OP_COUNT])(op *) = {
+    [EPY_OP_CALL] = do_call,
+    [EPY_OP_EVAL] = do_eval,
+    [EPY_OP_EXEC] = do_exec,
+};
+
+bool epy_exec_needs_namespace(const epy_request *req)
+{
+    ERL_NIF_TERM module = req->terms[0];
+    return req->op != EPY_OP_CALL || module == epy_atom.main || module == epy_atom.builtins;
+}
+
+ERL_NIF_TERM epy_exec(epy_interp *interp, epy_request *req)
+{
+    op o = {.interp = interp, .req = req};
+    ERL_NIF_TERM term = epy_atom.ok;
+    epy_conv_init(&o.conv, interp, req->env);
+    PyObject *result = operations[req->op](&o);
+    int r = result ? 0 : -1;
+    if (result && req->op != EPY_OP_EXEC) {
+        r = epy_toterm(&o.conv, result, &term);
+        term = r == 0 ? enif_make_tuple2(req->env, epy_atom.ok, term) : term;
+    }
+    if (r < 0)
+        term = epy_error_term(req->env, epy_error_take(&o.conv, o.root));
+    Py_XDECREF(result);
+    return term;
+}

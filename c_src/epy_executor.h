@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An executor: an OS thread of ours that is attached to one interpreter and
+ * runs its requests, one after the other.  Without work it sleeps in
+ * epy_idle_wait(), detached; that is also how it is parked when the application
+ * stops.  Its struct is never freed, so a late cancel may look at it.
+ */
+#ifndef EPY_EXECUTOR_H
+#define EPY_EXECUTOR_H
+
+#include "epy_interp.h"
+
+#include <pthread.h>
+
+/* CPython needs 8 MB for its own limits of recursion; twice that leaves room
+ * for the conversion of deep values on top. */
+#define EPY_STACK_SIZE ((size_t)16 << 20)
+
+struct epy_executor {
+    epy_executor *next;          /* interp->executors; constant once linked */
+    int index;                   /* constant: place in the table of all executors */
+    epy_interp *interp;          /* constant */
+    PyThreadState *tstate;       /* the thread's own */
+    unsigned long ident;         /* constant once ready: what PyThreadState_SetAsyncExc takes */
+    atomic_bool retire;          /* set by the runtime: end the thread when next idle */
+    atomic_int ready;            /* futex word: see the states in epy_executor.c */
+
+    pthread_mutex_t interrupt_lock;   /* guards the delivery of interrupts; never waits */
+    _Atomic(epy_request *) current;   /* innermost request; written by the thread */
+
+    pthread_mutex_t frame_lock;  /* guards the two below; a leaf (R6) */
+    epy_frame *frames;           /* innermost callback that waits; see epy_callback.c */
+    uint64_t frame_serial;
+};
+
+/* The executor that the calling thread is, or NULL. */
+extern _Thread_local epy_executor *epy_self;
+
+/* Makes the interpreter have n executors: starts some, or retires some. */
+EPY_NOGIL int epy_executors_resize(epy_interp *interp, int n);
+
+/* Starts the first executor of a sub-interpreter that does not exist yet: its
+ * thread creates it and sets it up.  Waits for that; on failure `error` says why. */
+EPY_NOGIL int epy_executor_start_subinterp(epy_interp *interp, char *error, size_t error_size);
+
+/* How many executors the interpreter has. */
+EPY_ANY int epy_executors_count(epy_interp *interp);
+
+/* By number; NULL when there is none. */
+EPY_ANY epy_executor *epy_executor_find(unsigned index);
+
+/* Runs one request to its end, on the calling executor. */
+EPY_GIL void epy_executor_run(epy_executor *ex, epy_request *req);
+
+/* A callback begins, ends to wait: the executor does not look at its queue
+ * meanwhile, so others are to be woken for it. */
+EPY_NOGIL void epy_executor_leave_queue(epy_executor *ex);
+EPY_NOGIL void epy_executor_rejoin_queue(epy_executor *ex);
+
+/* Is a request queued or running on this interpreter? */
+EPY_ANY bool epy_executors_busy(epy_interp *interp);
+
+/* A detached thread with the stack that Python needs and all signals blocked. */
+int epy_thread_start(void *(*main)(void *), void *arg);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Cancelling a request, and interrupting the Python code that it runs.
+ *
+ * A canceller that moves a RUNNING request to CANCELLED posts an interrupt to
+ * the interpreter's service thread.  That raises erlang.Cancelled in the
+ * executor, but only while the executor still runs this very request, which it
+ * checks under the executor's interrupt_lock; and an executor that finds its
+ * request cancelled takes back, under the same lock, what was raised and did
+ * not fire.  So no other request is ever hit.  A request that was not cancelled
+ * pays nothing: its end is the one exchange of its state.
+ *
+ * Executor and interrupter both hold a request that was cancelled while it ran;
+ * the second one to part frees it.
+ */
+#ifndef EPY_INTERRUPT_H
+#define EPY_INTERRUPT_H
+
+#include "epy_executor.h"
+#include "epy_request.h"
+
+/* True: the request with this id ends without a reply (it may still run for a
+ * while).  False: it has ended, and its reply was or is being sent. */
+EPY_ANY bool epy_cancel(uint64_t id);
+
+/* As above, and sends {Tag, Result} in place of the executor. */
+EPY_ANY bool epy_cancel_reply(epy_request *req, ERL_NIF_TERM atom_reason);
+
+/* The executor's end of a request that was cancelled while it ran. */
+EPY_GIL void epy_interrupt_end(epy_executor *ex, epy_request *req);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What differs by mode: how many interpreters and executors there are, how a
+ * sub-interpreter comes to be, and how a container is read safely.
+ *
+ *   multi_executor   the main interpreter, num_executors executors, one GIL
+ *   subinterp        num_subinterp_workers interpreters with a GIL each, one
+ *                    executor each, and the main one with one executor
+ *   free_threaded    the main interpreter, an executor per scheduler, no GIL
+ */
+#include "epy_mode.h"
+
+#if defined(EPY_MODE_MULTI_EXECUTOR)
+const char *const epy_mode_name = "multi_executor";
+#elif defined(EPY_MODE_SUBINTERP)
+const char *const epy_mode_name = "subinterp";
+#if PY_VERSION_HEX < 0x030C0000
+#error "the mode subinterp needs Python 3.12"
+#endif
+#elif defined(EPY_MODE_FREE_THREADED)
+const char *const epy_mode_name = "free_threaded";
+#ifndef Py_GIL_DISABLED
+#error "the mode free_threaded needs a free-threaded Python"
+#endif
+#else
+#error "the build names no mode"
+#endif
+
+#if defined(EPY_MODE_SUBINTERP) || (PY_VERSION_HEX >= 0x030D0000 && !defined(Py_GIL_DISABLED))
+const bool epy_mode_has_subinterps = true;
+#else
+const bool epy_mode_has_subinterps = false; /* 3.12's are not sound unless asked for */
+#endif
+
+void epy_mode_plan(const epy_config *config, epy_plan *plan)
+{
+#if defined(EPY_MODE_MULTI_EXECUTOR)
+    *plan = (epy_plan){.main_executors = config->num_executors};
+#elif defined(EPY_MODE_SUBINTERP)
+    *plan = (epy_plan){.main_executors = 1, .subinterps = config->num_subinterp_workers};
+#else
+    *plan = (epy_plan){.main_executors = config->schedulers, .eager = true};
+#endif
+}
+
+#ifdef EPY_MODE_SUBINTERP
+PyThreadState *epy_mode_subinterp_new(PyStatus *status)
+{
+    /* Daemon threads would be fatal at the interpreter's end (up to 3.13), and
+     * fork would leave the child without the threads of the VM. */
+    PyInterpreterConfig config = {
+        .use_main_obmalloc = 0,
+        .allow_fork = 0,
+        .allow_exec = 0,
+        .allow_threads = 1,
+        .allow_daemon_threads = 0,
+        .check_multi_interp_extensions = 1,
+        .gil = PyInterpreterConfig_OWN_GIL,
+    };
+    PyThreadState *ts = NULL;
+    *status = Py_NewInterpreterFromConfig(&ts, &config);
+    return PyStatus_Exception(*status) ? NULL : ts;
+}
+#else
+PyThreadState *epy_mode_subinterp_new(PyStatus *status)
+{
+    *status = PyStatus_Error("this mode has no sub-interpreters");
+    return NULL;
+}
+#endif
+
+PyObject *epy_list_item(PyObject *l, Py_ssize_t i)
+{
+#ifdef Py_GIL_DISABLED
+    PyObject *o = PyList_GetItemRef(l, i);
+    if (!o)
+        PyErr_Clear(); /* the list became shorter; the caller stops there */
+    return o;
+#else
+    return i < PyList_GET_SIZE(l) ? Py_NewRef(PyList_GET_ITEM(l, i)) : NULL;
+#endif
+}
+
+#ifdef Py_GIL_DISABLED
+int epy_dict_visit(PyObject *d, epy_pair_visitor visit, void *arg)
+{
+    /* A snapshot: PyDict_Next is safe only under the dict's lock, and that lock
+     * may be suspended inside visit. */
+    PyObject *pairs = PyDict_Items(d);
+    if (!pairs)
+        return -1;
+    int r = 0;
+    for (Py_ssize_t i = 0; r == 0 && i < PyList_GET_SIZE(pairs); i++) {
+        PyObject *pair = PyList_GET_ITEM(pairs, i);
+        r = visit(arg, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+    }
+    Py_DECREF(pairs);
+    return r;
+}
+#else
+int epy_dict_visit(PyObject *d, epy_pair_visitor visit, void *arg)
+{
+    /* The visitor runs no Python code, so the dict stays as it is. */
+    PyObject *key, *value;
+    Py_ssize_t pos = 0;
+    int r = 0;
+    while (r == 0 && PyDict_Next(d, &pos, &key, &value))
+        r = visit(arg, key, value);
+    return r;
+}
+#endif
+
+PyObject *epy_dict_get(PyObject *d, PyObject *key)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *value;
+    (void)PyDict_GetItemRef(d, key, &value); /* sets value to NULL on error, too */
+    return value;
+#else
+    PyObject *value = PyDict_GetItemWithError(d, key);
+    Py_XINCREF(value);
+    return value;
+#endif
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The three shapes of running Python in parallel, behind one interface.
+ * Nothing but epy_mode.[ch] asks which mode or kind of build this is.
+ */
+#ifndef EPY_MODE_H
+#define EPY_MODE_H
+
+#include "epy.h"
+
+typedef struct epy_config {
+    int num_executors;         /* multi_executor: of the main interpreter */
+    int num_subinterp_workers; /* subinterp: interpreters beside the main one */
+    int schedulers;            /* online, when the application started */
+    char python_path[4096];    /* directory with the package `erlang`; UTF-8 */
+} epy_config;
+
+typedef struct epy_plan {
+    int main_executors; /* executors of the main interpreter */
+    int subinterps;     /* sub-interpreters, one executor each */
+    bool eager;         /* executors run in parallel: wake one whenever all are busy */
+} epy_plan;
+
+extern const char *const epy_mode_name;
+
+/* Does this Python run sub-interpreters with a GIL of their own, soundly? */
+extern const bool epy_mode_has_subinterps;
+
+void epy_mode_plan(const epy_config *config, epy_plan *plan);
+
+/* Creates a sub-interpreter for the calling thread, whose current thread state
+ * (of the main interpreter) is left detached.  On success the new interpreter's
+ * thread state is current; on failure *status says why and the old one is. */
+EPY_GIL PyThreadState *epy_mode_subinterp_new(PyStatus *status);
+
+/* Iteration over containers that other threads may change meanwhile. */
+
+/* New reference to l[i]; NULL (without an exception) when the list is shorter. */
+EPY_GIL PyObject *epy_list_item(PyObject *l, Py_ssize_t i);
+
+/* Calls visit for each pair of a dict until one returns nonzero, and returns
+ * that; -1 with an exception set when the dict could not be read. */
+typedef int (*epy_pair_visitor)(void *arg, PyObject *key, PyObject *value);
+EPY_GIL int epy_dict_visit(PyObject *d, epy_pair_visitor visit, void *arg);
+
+/* A lock that exists only where no GIL serializes the threads of an interpreter. */
+#ifdef Py_GIL_DISABLED
+typedef PyMutex epy_gilless_lock;
+#define EPY_GILLESS_LOCK(l) PyMutex_Lock(l)
+#define EPY_GILLESS_UNLOCK(l) PyMutex_Unlock(l)
+#else
+typedef struct {
+    char unused;
+} epy_gilless_lock;
+#define EPY_GILLESS_LOCK(l) ((void)(l))
+#define EPY_GILLESS_UNLOCK(l) ((void)(l))
+#endif
+
+/* Looks a key up; a new reference, or NULL, with an exception only on error. */
+EPY_GIL PyObject *epy_dict_get(PyObject *d, PyObject *key);
+
+/* The slots that tell an importing interpreter what the module `_erlang` bears. */
+#if PY_VERSION_HEX >= 0x030D0000
+#define EPY_MODULE_SLOTS                                            \
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, \
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#elif PY_VERSION_HEX >= 0x030C0000
+#define EPY_MODULE_SLOTS {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#else
+#define EPY_MODULE_SLOTS
+#endif
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See epy_module.h.  Multi-phase initialization with the state per module, so
+ * that each interpreter has its own.  The state is a pointer to the interpreter,
+ * whose epy_objects hold what the module's types are.
+ */
+#include "epy_module.h"
+
+#include "epy_callback.h"
+#include "epy_interp.h"
+#include "epy_mode.h"
+#include "epy_types.h"
+
+typedef struct module_state {
+    epy_interp *interp; /* borrowed; interpreters are never freed */
+} module_state;
+
+PyDoc_STRVAR(call_doc, "call(name, *args)\n--\n\n"
+                       "Call a function that Erlang registered with py:register_function/2,3.\n\n"
+                       "Raises Error with the class, reason and stack of an Erlang exception.");
+
+static PyObject *call(PyObject *module, PyObject *args)
+{
+    module_state *state = PyModule_GetState(module);
+    Py_ssize_t n = PyTuple_GET_SIZE(args);
+    if (n < 1 || !PyUnicode_Check(PyTuple_GET_ITEM(args, 0)))
+        return PyErr_Format(PyExc_TypeError, "call() takes the name of a function first");
+    PyObject *rest = PyTuple_GetSlice(args, 1, n), *result = NULL;
+    if (rest)
+        result = epy_callback_call(state->interp, PyTuple_GET_ITEM(args, 0), rest);
+    Py_XDECREF(rest);
+    return result;
+}
+
+static PyMethodDef methods[] = {
+    {"call", call, METH_VARARGS, call_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static int exec_module(PyObject *module)
+{
+    module_state *state = PyModule_GetState(module);
+    state->interp = epy_interp_current();
+    if (!state->interp)
+        return -1;
+    if (state->interp->objects.atom_type) {
+        PyErr_SetString(PyExc_ImportError, "_erlang is loaded once in an interpreter");
+        return -1;
+    }
+    return epy_types_init(module, &state->interp->objects);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, exec_module},
+    EPY_MODULE_SLOTS
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_erlang",
+    .m_doc = "The inner side of the package erlang; use that.",
+    .m_size = sizeof(module_state),
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC epy_module_init(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See epy_queue.h for the contract.
+ *
+ * The list always has one node at its tail.  `stub` stands in when it would be
+ * empty, so that a producer never needs to look at the tail, and a consumer
+ * never at the head but to see that the list has become empty.
+ *
+ * Why no wake-up is lost: a producer links its node, then fences, then reads
+ * `hot`; a consumer lowers `hot`, then (sequentially consistent) looks at the
+ * queue again.  One of the two sees the other.
+ */
+#include "epy_queue.h"
+
+#include <linux/futex.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#define PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define PAUSE() __asm__ __volatile__("yield")
+#else
+#define PAUSE() atomic_signal_fence(memory_order_seq_cst)
+#endif
+
+uint64_t epy_now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- queue ---- */
+
+void epy_queue_init(epy_queue *q)
+{
+    atomic_init(&q->stub.next, NULL);
+    atomic_init(&q->head, &q->stub);
+    atomic_init(&q->tail, &q->stub);
+    atomic_flag_clear(&q->popping);
+}
+
+void epy_queue_push(epy_queue *q, epy_qnode *n)
+{
+    atomic_store_explicit(&n->next, NULL, memory_order_relaxed);
+    epy_qnode *prev = atomic_exchange_explicit(&q->head, n, memory_order_acq_rel);
+    atomic_store_explicit(&prev->next, n, memory_order_release);
+}
+
+static epy_qnode *next_of(epy_qnode *n)
+{
+    return atomic_load_explicit(&n->next, memory_order_acquire);
+}
+
+static void set_tail(epy_queue *q, epy_qnode *n)
+{
+    atomic_store_explicit(&q->tail, n, memory_order_relaxed);
+}
+
+/* Holder of `popping`. */
+static epy_qnode *pop(epy_queue *q)
+{
+    epy_qnode *tail = atomic_load_explicit(&q->tail, memory_order_relaxed);
+    epy_qnode *next = next_of(tail);
+    if (tail == &q->stub) {
+        if (!next)
+            return NULL;
+        tail = next;
+        set_tail(q, tail);
+        next = next_of(tail);
+    }
+    if (!next) {
+        if (tail != atomic_load_explicit(&q->head, memory_order_acquire))
+            return NULL; /* a push is half done */
+        epy_queue_push(q, &q->stub);
+        next = next_of(tail);
+        if (!next)
+            return NULL; /* another push came in between, and is half done */
+    }
+    set_tail(q, next);
+    return tail;
+}
+
+epy_qnode *epy_queue_pop(epy_queue *q)
+{
+    while (atomic_flag_test_and_set_explicit(&q->popping, memory_order_acquire))
+        PAUSE();
+    epy_qnode *n = pop(q);
+    atomic_flag_clear_explicit(&q->popping, memory_order_release);
+    return n;
+}
+
+bool epy_queue_empty(epy_queue *q)
+{
+    /* The head alone does not tell: a push between pop()'s look at the head and
+     * its push of the stub leaves its node before the stub.  Whoever put the
+     * stub at the head had moved the tail off it before, so the tail that is
+     * read after the head is not older than that. */
+    return atomic_load_explicit(&q->head, memory_order_seq_cst) == &q->stub &&
+           atomic_load_explicit(&q->tail, memory_order_acquire) == &q->stub;
+}
+
+/* ---- sleeping ---- */
+
+void epy_futex_wait(atomic_int *word, int expected, int64_t ns)
+{
+    struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, ns < 0 ? NULL : &ts, NULL, 0);
+}
+
+void epy_futex_wake_one(atomic_int *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void epy_sleep_ns(int64_t ns)
+{
+    struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    nanosleep(&ts, NULL);
+}
+
+/* Lowers a counter that is above zero. */
+static bool take(atomic_int *counter)
+{
+    int n = atomic_load_explicit(counter, memory_order_seq_cst);
+    while (n > 0)
+        if (atomic_compare_exchange_weak(counter, &n, n - 1))
+            return true;
+    return false;
+}
+
+void epy_idle_init(epy_idle *idle)
+{
+    atomic_init(&idle->hot, 0);
+    atomic_init(&idle->sleepers, 0);
+    atomic_init(&idle->tokens, 0);
+    atomic_init(&idle->spinning, 0);
+}
+
+bool epy_idle_wake(epy_idle *idle)
+{
+    if (!take(&idle->sleepers))
+        return false;
+    /* On behalf of the sleeper, so that the next producer need not wake another. */
+    atomic_fetch_add(&idle->hot, 1);
+    atomic_fetch_add(&idle->tokens, 1);
+    epy_futex_wake_one(&idle->tokens);
+    return true;
+}
+
+bool epy_idle_notify(epy_idle *idle)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&idle->hot, memory_order_relaxed) > 0)
+        return false;
+    return epy_idle_wake(idle);
+}
+
+void epy_idle_heat(epy_idle *idle)
+{
+    atomic_fetch_add(&idle->hot, 1);
+}
+
+void epy_idle_cool(epy_idle *idle)
+{
+    atomic_fetch_sub(&idle->hot, 1);
+}
+
+/* Looks at the queue for a while without giving up the processor. */
+static bool spin(epy_idle *idle, epy_queue *q, int64_t spin_ns)
+{
+    if (spin_ns <= 0 || atomic_exchange(&idle->spinning, 1))
+        return false;
+    uint64_t end = epy_now_ns() + (uint64_t)spin_ns;
+    bool found = false;
+    do {
+        for (int i = 0; i < 32 && !found; i++) {
+            PAUSE();
+            found = !epy_queue_empty(q);
+        }
+    } while (!found && epy_now_ns() < end);
+    atomic_store(&idle->spinning, 0);
+    return found;
+}
+
+/* Asleep and counted in `sleepers`.  True: a token was taken, which carries
+ * the heat; false: timed out, no longer counted, not hot. */
+static bool sleep_for_token(epy_idle *idle, int64_t timeout_ns)
+{
+    uint64_t end = timeout_ns < 0 ? 0 : epy_now_ns() + (uint64_t)timeout_ns;
+    int64_t left = timeout_ns;
+    for (;;) {
+        if (take(&idle->tokens))
+            return true;
+        if (timeout_ns >= 0) {
+            left = (int64_t)(end - epy_now_ns());
+            if (left <= 0 && take(&idle->sleepers))
+                return false;
+            if (left <= 0)
+                left = 1000000; /* a token was made for us and is on its way */
+        }
+        epy_futex_wait(&idle->tokens, 0, left);
+    }
+}
+
+bool epy_idle_wait(epy_idle *idle, epy_queue *q, int64_t spin_ns, int64_t timeout_ns)
+{
+    if (spin(idle, q, spin_ns))
+        return true;
+    atomic_fetch_add(&idle->sleepers, 1);
+    epy_idle_cool(idle);
+    if (!epy_queue_empty(q)) {
+        /* Not asleep after all.  If our place was given a token, take that. */
+        if (take(&idle->sleepers)) {
+            epy_idle_heat(idle);
+            return true;
+        }
+        return sleep_for_token(idle, -1);
+    }
+    if (sleep_for_token(idle, timeout_ns))
+        return true;
+    epy_idle_heat(idle);
+    return false;
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of requests and its free list.  See epy_request.h.
+ *
+ * The free list is a stack of slot numbers with a tag against ABA in one word.
+ * Slots are never freed, so reading `free_next` of a slot that somebody else
+ * just took is harmless: the tag has changed and the exchange fails.
+ */
+#include "epy_request.h"
+
+#include "epy_atoms.h"
+#include "epy_namespace.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#define CHUNK 256u
+#define CHUNKS 65536u /* 16,777,216 requests at once */
+#define STATE_BITS 3
+#define STATE_MASK 7u
+#define INDEX_BITS 24
+
+static _Atomic(epy_request *) chunks[CHUNKS];
+static atomic_uint num_chunks;             /* written under grow_lock */
+static _Atomic uint64_t free_list;         /* tag << 32 | index + 1 */
+static pthread_mutex_t grow_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the growth of chunks */
+
+static epy_request *slot(uint32_t index)
+{
+    epy_request *chunk = atomic_load_explicit(&chunks[index / CHUNK], memory_order_acquire);
+    return chunk ? &chunk[index % CHUNK] : NULL;
+}
+
+/* ---- free list ---- */
+
+static void push_free(epy_request *req)
+{
+    uint64_t old = atomic_load_explicit(&free_list, memory_order_relaxed), new;
+    do {
+        atomic_store_explicit(&req->free_next, (uint32_t)old, memory_order_relaxed);
+        new = ((old >> 32) + 1) << 32 | (req->index + 1);
+    } while (!atomic_compare_exchange_weak_explicit(&free_list, &old, new, memory_order_release,
+                                                    memory_order_relaxed));
+}
+
+static epy_request *pop_free(void)
+{
+    uint64_t old = atomic_load_explicit(&free_list, memory_order_acquire), new;
+    epy_request *req;
+    do {
+        if ((uint32_t)old == 0)
+            return NULL;
+        req = slot((uint32_t)old - 1);
+        new = ((old >> 32) + 1) << 32 |
+              atomic_load_explicit(&req->free_next, memory_order_relaxed);
+    } while (!atomic_compare_exchange_weak_explicit(&free_list, &old, new, memory_order_acquire,
+                                                    memory_order_acquire));
+    return req;
+}
+
+static bool init_chunk(epy_request *chunk, uint32_t first)
+{
+    for (uint32_t i = 0; i < CHUNK; i++) {
+        chunk[i].index = first + i;
+        chunk[i].env = enif_alloc_env();
+        if (!chunk[i].env) {
+            while (i-- > 0)
+                enif_free_env(chunk[i].env);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Adds a chunk, unless somebody gave a slot back meanwhile. */
+static epy_request *grow(void)
+{
+    epy_request *req = NULL, *chunk = NULL;
+    pthread_mutex_lock(&grow_lock);
+    req = pop_free();
+    uint32_t n = atomic_load(&num_chunks);
+    if (req || n == CHUNKS)
+        goto done;
+    chunk = calloc(CHUNK, sizeof *chunk);
+    if (!chunk)
+        goto done;
+    if (!init_chunk(chunk, n * CHUNK)) {
+        free(chunk);
+        goto done;
+    }
+    atomic_store_explicit(&chunks[n], chunk, memory_order_release);
+    atomic_store(&num_chunks, n + 1);
+    for (uint32_t i = CHUNK - 1; i > 0; i--)
+        push_free(&chunk[i]);
+    req = &chunk[0];
+done:
+    pthread_mutex_unlock(&grow_lock);
+    return req;
+}
+
+/* ---- state ---- */
+
+static epy_req_state state_of(uint64_t word)
+{
+    return (epy_req_state)(word & STATE_MASK);
+}
+
+epy_req_state epy_request_state(const epy_request *req)
+{
+    return state_of(atomic_load_explicit(&req->word, memory_order_acquire));
+}
+
+static bool legal(epy_req_state from, epy_req_state to)
+{
+    static const uint8_t next[] = {
+        [EPY_REQ_FREE] = 1 << EPY_REQ_QUEUED,
+        [EPY_REQ_QUEUED] = 1 << EPY_REQ_RUNNING | 1 << EPY_REQ_CANCELLED,
+        [EPY_REQ_RUNNING] = 1 << EPY_REQ_DONE | 1 << EPY_REQ_CANCELLED,
+        [EPY_REQ_DONE] = 1 << EPY_REQ_FREE,
+        [EPY_REQ_CANCELLED] = 1 << EPY_REQ_FREE,
+    };
+    return next[from] >> to & 1;
+}
+
+static bool move(epy_request *req, uint64_t old, epy_req_state to)
+{
+    EPY_ASSERT(R3, legal(state_of(old), to));
+    return atomic_compare_exchange_strong_explicit(&req->word, &old,
+                                                   (old & ~(uint64_t)STATE_MASK) | (uint64_t)to,
+                                                   memory_order_acq_rel, memory_order_acquire);
+}
+
+bool epy_request_move(epy_request *req, epy_req_state from, epy_req_state to)
+{
+    uint64_t old = atomic_load_explicit(&req->word, memory_order_acquire);
+    return state_of(old) == from && move(req, old, to);
+}
+
+uint64_t epy_request_id(const epy_request *req)
+{
+    uint64_t generation = atomic_load_explicit(&req->word, memory_order_relaxed) >> STATE_BITS;
+    return generation << INDEX_BITS | req->index;
+}
+
+bool epy_request_move_id(epy_request *req, uint64_t id, epy_req_state from, epy_req_state to)
+{
+    uint64_t old = id >> INDEX_BITS << STATE_BITS | (uint64_t)from;
+    return move(req, old, to);
+}
+
+epy_request *epy_request_find(uint64_t id)
+{
+    uint32_t index = id & ((1u << INDEX_BITS) - 1);
+    if (index / CHUNK >= CHUNKS)
+        return NULL;
+    epy_request *req = slot(index);
+    return req && epy_request_id(req) == id ? req : NULL;
+}
+
+void epy_request_each(void (*f)(epy_request *req, void *arg), void *arg)
+{
+    uint32_t n = atomic_load(&num_chunks) * CHUNK;
+    for (uint32_t i = 0; i < n; i++)
+        f(slot(i), arg);
+}
+
+/* ---- new, reply, free ---- */
+
+epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, ERL_NIF_TERM tuple, bool *ok)
+{
+    const ERL_NIF_TERM *elements;
+    int arity;
+    epy_request *req = pop_free();
+    if (!req)
+        req = grow();
+    *ok = true;
+    if (!req)
+        return NULL;
+    /* One copy of the whole tuple is cheaper than one of each element. */
+    tuple = enif_make_copy(req->env, tuple);
+    *ok = enif_get_tuple(req->env, tuple, &arity, &elements) && arity >= 1 &&
+          arity <= EPY_REQ_TERMS + 1;
+    if (!*ok) {
+        enif_clear_env(req->env);
+        push_free(req);
+        return NULL;
+    }
+    req->tag = elements[0];
+    for (int i = 1; i < arity; i++)
+        req->terms[i - 1] = elements[i];
+    req->op = op;
+    req->ns = NULL;
+    atomic_store_explicit(&req->outer, NULL, memory_order_relaxed);
+    req->executor = NULL;
+    atomic_store_explicit(&req->parted, 0, memory_order_relaxed);
+    enif_self(caller_env, &req->caller);
+    uint64_t word = atomic_load_explicit(&req->word, memory_order_relaxed);
+    atomic_store_explicit(&req->word, word | EPY_REQ_QUEUED, memory_order_release);
+    return req;
+}
+
+void epy_request_free(epy_request *req)
+{
+    enif_clear_env(req->env);
+    if (req->ns)
+        epy_namespace_put(req->ns);
+    req->ns = NULL;
+    uint64_t word = atomic_load_explicit(&req->word, memory_order_relaxed);
+    EPY_ASSERT(R3, legal(state_of(word), EPY_REQ_FREE));
+    atomic_store_explicit(&req->word, ((word >> STATE_BITS) + 1) << STATE_BITS,
+                          memory_order_release);
+    push_free(req);
+}
+
+void epy_request_reply(epy_request *req, ERL_NIF_TERM result)
+{
+    ERL_NIF_TERM message = enif_make_tuple2(req->env, req->tag, result);
+    /* Fails only when the caller is gone, and then nobody waits. */
+    (void)enif_send(NULL, &req->caller, req->env, message);
+}
+
+void epy_request_refuse(epy_request *req, ERL_NIF_TERM atom_reason)
+{
+    if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_RUNNING) &&
+        epy_request_move(req, EPY_REQ_RUNNING, EPY_REQ_DONE))
+        epy_request_reply(req, enif_make_tuple2(req->env, epy_atom.error, atom_reason));
+    epy_request_free(req);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The request: the unit of work, from its submission to its one reply.
+ *
+ *                     executor                executor
+ *   FREE --> QUEUED -----------> RUNNING -------------> DONE --> FREE
+ *   submit     |                    |      before it sends
+ *              | canceller          | canceller
+ *              v                    v
+ *           CANCELLED -----------------> (executor frees)
+ *
+ * Each transition is one compare-and-exchange of `word`, so exactly one party
+ * decides how the request ends (R3): the executor that reaches DONE sends the
+ * reply; a canceller that reaches CANCELLED sends its own answer or none.
+ *
+ * Requests live in a table that grows and never shrinks.  An id names a slot
+ * and its generation, so a late cancel finds that its request is gone.
+ */
+#ifndef EPY_REQUEST_H
+#define EPY_REQUEST_H
+
+#include "epy.h"
+#include "epy_queue.h"
+#include "epy_service.h"
+
+typedef enum epy_op { EPY_OP_CALL, EPY_OP_EVAL, EPY_OP_EXEC, EPY_OP_COUNT } epy_op;
+
+typedef enum epy_req_state {
+    EPY_REQ_FREE,
+    EPY_REQ_QUEUED,
+    EPY_REQ_RUNNING,
+    EPY_REQ_DONE,
+    EPY_REQ_CANCELLED,
+} epy_req_state;
+
+#define EPY_REQ_TERMS 4
+
+struct epy_request {
+    epy_qnode node;             /* the queue's, while QUEUED */
+    _Atomic uint64_t word;      /* generation << 3 | epy_req_state */
+    _Atomic uint32_t free_next; /* index + 1 of the next free slot; free list's */
+    uint32_t index;             /* constant */
+    epy_op op;
+    ErlNifEnv *env;             /* owned; submitter's until queued, then executor's */
+    ErlNifPid caller;           /* constant while not FREE */
+    ERL_NIF_TERM tag;           /* in env; constant while not FREE: the reply's reference */
+    ERL_NIF_TERM terms[EPY_REQ_TERMS]; /* in env; by op, see epy_exec.c */
+    epy_interp *interp;         /* where it is queued; interpreters are never freed */
+    epy_namespace *ns;          /* strong; put in epy_request_free() */
+    epy_executor *executor;     /* set before RUNNING; executors are never freed */
+    _Atomic(epy_request *) outer; /* executor's: the request whose stack this one runs on */
+    epy_request *nested_next;   /* in a frame's inbox; under the executor's frame_lock */
+    epy_job interrupt;          /* the service's, once cancelled while RUNNING */
+    atomic_int parted;          /* of the executor and the interrupter, who is through */
+};
+
+/* Reads {Tag, Term1, ...} into a new request in state QUEUED.  *ok is false when
+ * the tuple is not of that shape; NULL with *ok true means no memory. */
+EPY_ANY epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, ERL_NIF_TERM tuple,
+                                     bool *ok);
+
+/* By its last owner: terms, namespace and slot are given back. */
+EPY_ANY void epy_request_free(epy_request *req);
+
+EPY_ANY uint64_t epy_request_id(const epy_request *req);
+
+/* The request with this id if it still has this generation, else NULL. */
+EPY_ANY epy_request *epy_request_find(uint64_t id);
+
+/* Makes one transition; false when the request is not in state `from`. */
+EPY_ANY bool epy_request_move(epy_request *req, epy_req_state from, epy_req_state to);
+
+/* As above, but only for the generation of the id. */
+EPY_ANY bool epy_request_move_id(epy_request *req, uint64_t id, epy_req_state from,
+                                 epy_req_state to);
+
+EPY_ANY epy_req_state epy_request_state(const epy_request *req);
+
+/* Sends {Tag, Result} to the caller; the terms of the request are gone then. */
+void epy_request_reply(epy_request *req, ERL_NIF_TERM result);
+
+/* Ends a request that was taken off its queue with {error, Reason}, and frees it. */
+void epy_request_refuse(epy_request *req, ERL_NIF_TERM atom_reason);
+
+/* Calls f for each slot of the table, whatever its state. */
+void epy_request_each(void (*f)(epy_request *req, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See epy_runtime.h. */
+#include "epy_runtime.h"
+
+#include "epy_atoms.h"
+#include "epy_executor.h"
+#include "epy_interrupt.h"
+#include "epy_module.h"
+#include "epy_monitor.h"
+#include "epy_request.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DRAIN_NS UINT64_C(1000000000) /* for calls to end by themselves, then when interrupted */
+
+static struct {
+    _Atomic(epy_state) state;
+    atomic_bool eager;
+    epy_config config;                           /* the runtime's thread */
+    epy_interp slots[EPY_INTERPS_MAX];           /* used in order */
+    _Atomic(epy_interp *) interps[EPY_INTERPS_MAX]; /* those that are set up */
+    atomic_int first, count;                     /* the interpreters that processes are bound to */
+} runtime;
+
+typedef struct command {
+    epy_job job;
+    epy_config config; /* of a start */
+    ErlNifPid from;
+} command;
+
+epy_state epy_runtime_state(void)
+{
+    return atomic_load(&runtime.state);
+}
+
+bool epy_runtime_is_running(void)
+{
+    return atomic_load_explicit(&runtime.state, memory_order_relaxed) == EPY_RUNNING;
+}
+
+bool epy_runtime_is_eager(void)
+{
+    return atomic_load_explicit(&runtime.eager, memory_order_relaxed);
+}
+
+const epy_config *epy_runtime_config(void)
+{
+    return &runtime.config;
+}
+
+epy_interp *epy_runtime_interp(int id)
+{
+    return atomic_load_explicit(&runtime.interps[id], memory_order_acquire);
+}
+
+void epy_runtime_add_interp(epy_interp *interp)
+{
+    atomic_store_explicit(&runtime.interps[interp->id], interp, memory_order_release);
+}
+
+epy_interp *epy_runtime_pick(void)
+{
+    int first = atomic_load(&runtime.first), count = atomic_load(&runtime.count);
+    epy_interp *best = epy_runtime_interp(first);
+    for (int i = first + 1; i < first + count; i++) {
+        epy_interp *interp = epy_runtime_interp(i);
+        if (atomic_load(&interp->bound) < atomic_load(&best->bound))
+            best = interp;
+    }
+    return best;
+}
+
+/* A transition; the diagram is in epy_runtime.h. */
+static bool move(epy_state from, epy_state to)
+{
+    return atomic_compare_exchange_strong(&runtime.state, &from, to);
+}
+
+/* ---- Python's start ---- */
+
+static PyStatus preinitialize(void)
+{
+    /* Erlang's text is UTF-8 whatever the locale, and the locale is Erlang's. */
+    PyPreConfig pre;
+    PyPreConfig_InitPythonConfig(&pre);
+    pre.utf8_mode = 1;
+    pre.configure_locale = 0;
+    pre.coerce_c_locale = 0;
+    pre.parse_argv = 0;
+    return Py_PreInitialize(&pre);
+}
+
+static PyStatus initialize(void)
+{
+    PyConfig config;
+    PyStatus status = preinitialize();
+    if (PyStatus_Exception(status))
+        return status;
+    PyConfig_InitPythonConfig(&config);
+    config.install_signal_handlers = 0; /* signals are Erlang's */
+    config.parse_argv = 0;
+    config.buffered_stdio = 0; /* nothing is lost when the VM halts */
+    status = PyConfig_SetBytesString(&config, &config.program_name, EPY_PYTHON_EXECUTABLE);
+    if (!PyStatus_Exception(status))
+        status = PyConfig_SetBytesString(&config, &config.executable, EPY_PYTHON_EXECUTABLE);
+    if (!PyStatus_Exception(status))
+        status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    return status;
+}
+
+/* Starts Python on the calling thread and leaves it attached. */
+static int start_python(char *error, size_t size)
+{
+    epy_interp *main = &runtime.slots[0];
+    if (PyImport_AppendInittab("_erlang", epy_module_init) < 0) {
+        snprintf(error, size, "no memory");
+        return EPY_ENOMEM;
+    }
+    PyStatus status = initialize();
+    if (PyStatus_Exception(status)) {
+        snprintf(error, size, "Python does not start: %s",
+                 status.err_msg ? status.err_msg : "it exited");
+        return EPY_EPYTHON;
+    }
+    epy_interp_init(main, 0);
+    if (epy_interp_setup(main, runtime.config.python_path) < 0) {
+        PyErr_Print();
+        snprintf(error, size, "the package erlang could not be imported; stderr has the traceback");
+        return EPY_EPYTHON;
+    }
+    return EPY_OK;
+}
+
+/* ---- the application's start and stop, on the runtime's thread ---- */
+
+static int start_subinterp(int id, char *error, size_t size)
+{
+    epy_interp *interp = &runtime.slots[id];
+    epy_interp_init(interp, id);
+    int r = epy_executor_start_subinterp(interp, error, size);
+    if (r < 0) {
+        atomic_store(&runtime.interps[id], NULL);
+        return r;
+    }
+    return epy_service_start(interp);
+}
+
+/* Makes what the plan asks for; what is there already stays. */
+static int apply(const epy_config *config, char *error, size_t size)
+{
+    epy_plan plan;
+    epy_mode_plan(config, &plan);
+    atomic_store(&runtime.eager, plan.eager);
+    int r = epy_executors_resize(&runtime.slots[0], plan.main_executors);
+    if (r < 0) {
+        snprintf(error, size, "an executor could not be started");
+        return r;
+    }
+    if (plan.subinterps >= EPY_INTERPS_MAX)
+        plan.subinterps = EPY_INTERPS_MAX - 1;
+    for (int id = 1; id <= plan.subinterps; id++)
+        if (!epy_runtime_interp(id) && (r = start_subinterp(id, error, size)) < 0)
+            return r;
+    atomic_store(&runtime.count, plan.subinterps ? plan.subinterps : 1);
+    atomic_store(&runtime.first, plan.subinterps ? 1 : 0);
+    return EPY_OK;
+}
+
+static void answer(const ErlNifPid *to, ERL_NIF_TERM atom, const char *error)
+{
+    ErlNifEnv *env = enif_alloc_env();
+    ERL_NIF_TERM what = atom, text;
+    if (error) {
+        size_t n = strlen(error);
+        memcpy(enif_make_new_binary(env, n, &text), error, n);
+        what = enif_make_tuple2(env, epy_atom.error, text);
+    }
+    /* Fails when the process that asked is gone; nobody else wants to know. */
+    (void)enif_send(NULL, to, env, enif_make_tuple2(env, epy_atom.py_runtime, what));
+    enif_free_env(env);
+}
+
+/* Detached.  INITING or STOPPED or RUNNING -> RUNNING, or FAILED. */
+static void start_detached(command *cmd)
+{
+    char error[600] = "";
+    runtime.config = cmd->config;
+    if (apply(&cmd->config, error, sizeof error) < 0) {
+        atomic_store(&runtime.state, EPY_FAILED);
+        answer(&cmd->from, 0, error);
+    } else {
+        atomic_store(&runtime.state, EPY_RUNNING);
+        answer(&cmd->from, epy_atom.started, NULL);
+    }
+}
+
+static void run_start(epy_job *job, epy_interp *interp)
+{
+    (void)interp;
+    command *cmd = EPY_CONTAINER(job, command, job);
+    PyThreadState *ts = PyEval_SaveThread();
+    start_detached(cmd);
+    PyEval_RestoreThread(ts);
+    enif_free(cmd);
+}
+
+static bool any_busy(void)
+{
+    for (int id = 0; id < EPY_INTERPS_MAX; id++)
+        if (epy_runtime_interp(id) && epy_executors_busy(epy_runtime_interp(id)))
+            return true;
+    return false;
+}
+
+static bool wait_idle(void)
+{
+    uint64_t deadline = epy_now_ns() + DRAIN_NS;
+    while (any_busy() && epy_now_ns() < deadline)
+        epy_sleep_ns(1000000);
+    return !any_busy();
+}
+
+static void cancel_running(epy_request *req, void *arg)
+{
+    (void)arg;
+    if (epy_request_state(req) == EPY_REQ_RUNNING)
+        (void)epy_cancel_reply(req, epy_atom.cancelled); /* false: it has just ended */
+}
+
+/* R8: what waits is refused, what runs may end, and what does not is cancelled.
+ * A request that sits in a C call even then is left to itself. */
+static void drain(void)
+{
+    for (int id = 0; id < EPY_INTERPS_MAX; id++)
+        if (epy_runtime_interp(id))
+            epy_interp_refuse_queued(epy_runtime_interp(id));
+    if (wait_idle())
+        return;
+    epy_request_each(cancel_running, NULL);
+    (void)wait_idle();
+}
+
+static void run_stop(epy_job *job, epy_interp *interp)
+{
+    (void)interp;
+    command *cmd = EPY_CONTAINER(job, command, job);
+    PyThreadState *ts = PyEval_SaveThread();
+    if (move(EPY_RUNNING, EPY_SHUTTING_DOWN)) {
+        drain();
+        atomic_store(&runtime.state, EPY_STOPPED);
+    }
+    answer(&cmd->from, epy_atom.stopped, NULL);
+    PyEval_RestoreThread(ts);
+    enif_free(cmd);
+}
+
+/* ---- commands ---- */
+
+static void *runtime_main(void *arg)
+{
+    command *cmd = arg;
+    char error[600] = "";
+    runtime.config = cmd->config;
+    if (start_python(error, sizeof error) < 0 || epy_monitor_start() < 0) {
+        atomic_store(&runtime.state, EPY_FAILED);
+        answer(&cmd->from, 0, error[0] ? error : "a thread could not be started");
+        enif_free(cmd);
+        return NULL;
+    }
+    run_start(&cmd->job, &runtime.slots[0]);
+    epy_service_loop(&runtime.slots[0]);
+    return NULL;
+}
+
+static command *new_command(ErlNifEnv *env)
+{
+    command *cmd = enif_alloc(sizeof *cmd); /* aborts the VM rather than return NULL */
+    enif_self(env, &cmd->from);
+    return cmd;
+}
+
+int epy_runtime_start(ErlNifEnv *env, const epy_config *config)
+{
+    command *cmd = new_command(env);
+    cmd->config = *config;
+    cmd->job.run = run_start;
+    if (move(EPY_UNINIT, EPY_INITING)) {
+        int r = epy_thread_start(runtime_main, cmd);
+        if (r < 0) {
+            atomic_store(&runtime.state, EPY_UNINIT);
+            enif_free(cmd);
+        }
+        return r;
+    }
+    if (epy_runtime_state() == EPY_FAILED || epy_runtime_state() == EPY_INITING) {
+        enif_free(cmd);
+        return EPY_ESTATE;
+    }
+    epy_service_post(&runtime.slots[0].service, &cmd->job);
+    return EPY_OK;
+}
+
+int epy_runtime_stop(ErlNifEnv *env)
+{
+    epy_state state = epy_runtime_state();
+    if (state == EPY_UNINIT || state == EPY_INITING || state == EPY_FAILED)
+        return EPY_ESTATE;
+    command *cmd = new_command(env);
+    cmd->job.run = run_stop;
+    epy_service_post(&runtime.slots[0].service, &cmd->job);
+    return EPY_OK;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The service thread of an interpreter: does there what must be done from
+ * outside its executors and must not be done on a scheduler (R1), such as to
+ * interrupt a request or to drop a reference.  The main interpreter's service
+ * thread is also what Python calls the main thread, and it starts and stops
+ * the runtime.
+ *
+ * Work comes as jobs, run attached, one after the other.
+ */
+#ifndef EPY_SERVICE_H
+#define EPY_SERVICE_H
+
+#include "epy.h"
+#include "epy_queue.h"
+
+typedef struct epy_job {
+    epy_qnode node;
+    void (*run)(struct epy_job *job, epy_interp *interp); /* EPY_GIL; owns the job */
+} epy_job;
+
+typedef struct epy_service {
+    epy_queue jobs;
+    epy_idle idle; /* the one service thread */
+} epy_service;
+
+void epy_service_init(epy_service *service);
+
+/* The job belongs to the service until it runs. */
+EPY_ANY void epy_service_post(epy_service *service, epy_job *job);
+
+/* Serves for ever on the calling thread, which is attached. */
+EPY_GIL void epy_service_loop(epy_interp *interp);
+
+/* Starts a thread that serves this interpreter, which is set up. */
+int epy_service_start(epy_interp *interp);
+
+#endif

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The C files of the NIF.  Each is compiled once for every variant.  A file that is
+# not named here is neither built nor released, and "make check" says so.
+
+EPY_SOURCES += epy_nif.c        # load, and the table of functions
+EPY_SOURCES += epy_runtime.c    # start and stop of Python
+EPY_SOURCES += epy_mode.c       # what differs between the three modes
+EPY_SOURCES += epy_interp.c     # interpreters
+EPY_SOURCES += epy_executor.c   # the threads that run requests
+EPY_SOURCES += epy_interrupt.c  # ending a request that runs
+EPY_SOURCES += epy_queue.c      # requests that wait (no Python, no BEAM)
+EPY_SOURCES += epy_request.c    # the unit of work, and its free list
+EPY_SOURCES += epy_exec.c       # the operations a request can ask for
+EPY_SOURCES += epy_callback.c   # Python calls Erlang
+EPY_SOURCES += epy_namespace.c  # the dictionaries of Erlang processes
+EPY_SOURCES += epy_topy.c       # Erlang terms to Python objects
+EPY_SOURCES += epy_toterm.c     # Python objects to Erlang terms
+EPY_SOURCES += epy_bigint.c     # integers past 64 bits, both ways
+EPY_SOURCES += epy_error.c      # Python exceptions as Erlang errors
+EPY_SOURCES += epy_atoms.c      # the atoms we use
+EPY_SOURCES += epy_module.c     # the Python module _erlang
+EPY_SOURCES += epy_types.c      # its types
+EPY_SOURCES += epy_names.c      # atoms, and what they are in an interpreter
+EPY_SOURCES += epy_code.c       # source text to code objects
+EPY_SOURCES += epy_service.c    # what is done from outside the executors
+EPY_SOURCES += epy_monitor.c    # queues that do not move, callers that are gone
+EPY_SOURCES += epy_lib.c        # libpython: which one, and that it stays
+
+# Headers are found by what includes them.
+EPY_HEADERS = $(notdir $(wildcard $(srcdir)/c_src/*.h))

@@ -1,0 +1,27 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @private
+%% The OTP application.  The library is loaded here, before any process starts,
+%% so that an error in the environment or a missing Python is the very error
+%% that application:start/1 returns.
+-module(erlang_python_app).
+-behaviour(application).
+
+-export([start/2, stop/1]).
+
+start(_Type, _Args) ->
+    case py_env:validate() of
+        ok -> load();
+        {error, _} = Error -> Error
+    end.
+
+stop(_State) ->
+    ok.
+
+load() ->
+    case py_variant:load() of
+        ok -> erlang_python_sup:start_link();
+        {error, Reason} -> {error, {python, iolist_to_text(py_variant:format_error(Reason))}}
+    end.
+
+iolist_to_text(Chars) ->
+    unicode:characters_to_binary(Chars).

@@ -1,0 +1,64 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% The Erlang functions that Python may call by name.
+-module(py_callback).
+
+-export([register/2, unregister/1, lookup/1, execute/2]).
+-export([new_table/0]).
+-export_type([name/0, callable/0]).
+
+-type name() :: atom() | binary() | string().
+-type callable() :: fun((Args :: [term()]) -> term()) | {module(), Function :: atom()}.
+
+%% @doc Lets Python call this function by this name, in place of an earlier one.
+%% The function gets the list of the arguments.
+-spec register(name(), callable()) -> ok | {error, not_running | {py:exception(), binary()}}.
+register(Name, Function) when is_function(Function, 1) ->
+    insert(Name, Function);
+register(Name, {M, F}) when is_atom(M), is_atom(F) ->
+    insert(Name, {M, F});
+register(_Name, _Function) ->
+    {error, {'TypeError', <<"the function must be a fun of one argument or {Module, Function}">>}}.
+
+%% @doc Takes a function back.  One that is not registered is no error.
+-spec unregister(name()) -> ok | {error, not_running}.
+unregister(Name) ->
+    in_table(fun() -> ets:delete(?MODULE, key(Name)), ok end).
+
+-spec lookup(name()) -> {ok, callable()} | {error, not_found | not_running}.
+lookup(Name) ->
+    in_table(fun() ->
+                     case ets:lookup(?MODULE, key(Name)) of
+                         [{_, Function}] -> {ok, Function};
+                         [] -> {error, not_found}
+                     end
+             end).
+
+%% @doc Runs a registered function in the calling process.  Its exceptions are
+%% the caller's, and an unknown name is `error:{undefined_function, Name}'.
+-spec execute(name(), [term()]) -> term().
+execute(Name, Args) ->
+    case lookup(Name) of
+        {ok, {M, F}} -> M:F(Args);
+        {ok, Fun} -> Fun(Args);
+        {error, not_found} -> error({undefined_function, Name});
+        {error, not_running} -> error(not_running)
+    end.
+
+%% @private
+-spec new_table() -> ok.
+new_table() ->
+    ?MODULE = ets:new(?MODULE, [named_table, public, {read_concurrency, true}]),
+    ok.
+
+insert(Name, Function) ->
+    in_table(fun() -> ets:insert(?MODULE, {key(Name), Function}), ok end).
+
+key(Name) when is_binary(Name) -> Name;
+key(Name) when is_atom(Name) -> atom_to_binary(Name);
+key(Name) when is_list(Name) -> unicode:characters_to_binary(Name).
+
+in_table(Fun) ->
+    case ets:whereis(?MODULE) of
+        undefined -> {error, not_running};
+        _ -> Fun()
+    end.

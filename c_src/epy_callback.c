@@ -169,6 +169,9 @@ PyObject *epy_callback_call(epy_interp *interp, PyObject *name, PyObject *args)
     if (!f.req || ex->interp != interp)
         return PyErr_Format(PyExc_RuntimeError,
                             "erlang.call() works on the thread of a request from Erlang only");
+    if (!epy_executor_has_stack(ex))
+        return PyErr_Format(PyExc_RecursionError,
+                            "Python and Erlang call each other too deeply");
     ErlNifEnv *env = enif_alloc_env();
     if (!env)
         return PyErr_NoMemory();

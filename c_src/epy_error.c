@@ -92,7 +92,19 @@ ERL_NIF_TERM epy_error_take(epy_conv *c, ERL_NIF_TERM root)
     return reason;
 }
 
-/* A term for Python to look at: itself where it converts, else its text. */
+/* The term as Erlang writes it, cut where it becomes long. */
+static PyObject *written(ERL_NIF_TERM term)
+{
+    char buf[512];
+    int n = enif_snprintf(buf, sizeof buf, "%T", term);
+    bool cut = n < 0 || n >= (int)sizeof buf;
+    PyObject *text = PyUnicode_DecodeUTF8(buf, cut ? (int)sizeof buf - 1 : n, "replace");
+    if (text && cut)
+        Py_SETREF(text, PyUnicode_FromFormat("%U...", text));
+    return text;
+}
+
+/* A term for Python to look at: itself where it converts, else as it is written. */
 static PyObject *shown(epy_conv *c, ERL_NIF_TERM term)
 {
     PyObject *o = epy_topy(c, term);
@@ -100,10 +112,19 @@ static PyObject *shown(epy_conv *c, ERL_NIF_TERM term)
         return o;
     PyErr_Clear(); /* a reason may hold anything; then its text must do */
     c->refused = false;
-    char buf[1024];
-    int n = enif_snprintf(buf, sizeof buf, "%T", term);
-    return PyUnicode_DecodeUTF8(buf, n < 0 ? 0 : n < (int)sizeof buf ? n : (int)sizeof buf - 1,
-                                "replace");
+    c->where = enif_make_list(c->env, 0);
+    return written(term);
+}
+
+/* What str() of the exception gives.  Bounded, since errors that pass through
+ * many levels of a chain hold each other's text. */
+static PyObject *error_text(ERL_NIF_TERM class, ERL_NIF_TERM reason)
+{
+    PyObject *c = written(class), *r = written(reason);
+    PyObject *text = c && r ? PyUnicode_FromFormat("%U: %U", c, r) : NULL;
+    Py_XDECREF(c);
+    Py_XDECREF(r);
+    return text;
 }
 
 void epy_error_raise(epy_conv *c, ERL_NIF_TERM class_reason_stack)
@@ -111,23 +132,20 @@ void epy_error_raise(epy_conv *c, ERL_NIF_TERM class_reason_stack)
     static const char *const names[] = {"class_", "reason", "stack"};
     const ERL_NIF_TERM *parts;
     int n;
-    PyObject *values[3] = {NULL, NULL, NULL}, *exception = NULL;
     if (!enif_get_tuple(c->env, class_reason_stack, &n, &parts) || n != 3) {
         PyErr_SetString(PyExc_SystemError, "an Erlang error has the form {Class, Reason, Stack}");
         return;
     }
-    for (int i = 0; i < 3; i++)
-        if (!(values[i] = shown(c, parts[i])))
-            goto done;
-    exception = PyObject_CallFunction(c->interp->objects.error, "OOO", values[0], values[1],
-                                      values[2]);
-    for (int i = 0; exception && i < 3; i++)
-        if (PyObject_SetAttrString(exception, names[i], values[i]) < 0)
-            goto done;
+    PyObject *text = error_text(parts[0], parts[1]);
+    PyObject *exception = text ? PyObject_CallOneArg(c->interp->objects.error, text) : NULL;
+    for (int i = 0; exception && i < 3; i++) {
+        PyObject *value = shown(c, parts[i]);
+        if (!value || PyObject_SetAttrString(exception, names[i], value) < 0)
+            Py_CLEAR(exception);
+        Py_XDECREF(value);
+    }
     if (exception)
         PyErr_SetObject(c->interp->objects.error, exception);
-done:
-    for (int i = 0; i < 3; i++)
-        Py_XDECREF(values[i]);
     Py_XDECREF(exception);
+    Py_XDECREF(text);
 }

@@ -148,6 +148,11 @@ static void loop(epy_executor *ex)
     epy_idle_notify(&interp->idle); /* whatever it was woken for is another's now */
 }
 
+bool epy_executor_has_stack(const epy_executor *ex)
+{
+    return (char *)__builtin_frame_address(0) > ex->stack_limit;
+}
+
 static void set_state(epy_executor *ex, int state)
 {
     atomic_store(&ex->ready, state);
@@ -158,6 +163,7 @@ static void set_state(epy_executor *ex, int state)
 static void serve(epy_executor *ex)
 {
     ex->ident = PyThread_get_thread_ident();
+    ex->stack_limit = (char *)__builtin_frame_address(0) - EPY_STACK_SIZE + EPY_STACK_RESERVE;
     set_state(ex, READY);
     loop(ex);
     PyThreadState_Clear(ex->tstate);

@@ -15,6 +15,7 @@
 /* CPython needs 8 MB for its own limits of recursion; twice that leaves room
  * for the conversion of deep values on top. */
 #define EPY_STACK_SIZE ((size_t)16 << 20)
+#define EPY_STACK_RESERVE ((size_t)6 << 20) /* left for what runs at the end of a chain */
 
 struct epy_executor {
     epy_executor *next;          /* interp->executors; constant once linked */
@@ -22,6 +23,7 @@ struct epy_executor {
     epy_interp *interp;          /* constant */
     PyThreadState *tstate;       /* the thread's own */
     unsigned long ident;         /* constant once ready: what PyThreadState_SetAsyncExc takes */
+    char *stack_limit;           /* constant: a chain that is deeper is refused */
     atomic_bool retire;          /* set by the runtime: end the thread when next idle */
     atomic_int ready;            /* futex word: see the states in epy_executor.c */
 
@@ -38,6 +40,10 @@ extern _Thread_local epy_executor *epy_self;
 
 /* Makes the interpreter have n executors: starts some, or retires some. */
 EPY_NOGIL int epy_executors_resize(epy_interp *interp, int n);
+
+/* Is there stack enough to go one level deeper in a chain?  The calling thread
+ * is this executor. */
+bool epy_executor_has_stack(const epy_executor *ex);
 
 /* Starts the first executor of a sub-interpreter that does not exist yet: its
  * thread creates it and sets it up.  Waits for that; on failure `error` says why. */

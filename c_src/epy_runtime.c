@@ -9,6 +9,7 @@
 #include "epy_monitor.h"
 #include "epy_request.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,13 +22,20 @@ static struct {
     epy_interp slots[EPY_INTERPS_MAX];           /* used in order */
     _Atomic(epy_interp *) interps[EPY_INTERPS_MAX]; /* those that are set up */
     atomic_int first, count;                     /* the interpreters that processes are bound to */
+    epy_queue commands;
+    epy_idle idle;                               /* the runtime's thread */
+    atomic_int python;                           /* futex word: result of start_python() */
+    char error[600];                             /* the text of a failed start */
 } runtime;
 
 typedef struct command {
-    epy_job job;
+    epy_qnode node;
+    void (*run)(struct command *cmd);
     epy_config config; /* of a start */
     ErlNifPid from;
 } command;
+
+enum { PYTHON_STARTING, PYTHON_STARTED, PYTHON_FAILED };
 
 epy_state epy_runtime_state(void)
 {
@@ -110,62 +118,85 @@ static PyStatus initialize(void)
     return status;
 }
 
+static int fail(int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(runtime.error, sizeof runtime.error, format, args);
+    va_end(args);
+    return code;
+}
+
 /* Starts Python on the calling thread and leaves it attached. */
-static int start_python(char *error, size_t size)
+static int start_python(void)
 {
     epy_interp *main = &runtime.slots[0];
-    if (PyImport_AppendInittab("_erlang", epy_module_init) < 0) {
-        snprintf(error, size, "no memory");
-        return EPY_ENOMEM;
-    }
+    if (PyImport_AppendInittab("_erlang", epy_module_init) < 0)
+        return fail(EPY_ENOMEM, "there is no memory");
     PyStatus status = initialize();
-    if (PyStatus_Exception(status)) {
-        snprintf(error, size, "Python does not start: %s",
-                 status.err_msg ? status.err_msg : "it exited");
-        return EPY_EPYTHON;
-    }
+    if (PyStatus_Exception(status))
+        return fail(EPY_EPYTHON, "Python does not start: %s",
+                    status.err_msg ? status.err_msg : "it exited");
     epy_interp_init(main, 0);
-    if (epy_interp_setup(main, runtime.config.python_path) < 0) {
-        PyErr_Print();
-        snprintf(error, size, "the package erlang could not be imported; stderr has the traceback");
-        return EPY_EPYTHON;
-    }
-    return EPY_OK;
+    if (epy_interp_setup(main, runtime.config.python_path) == 0)
+        return EPY_OK;
+    PyErr_Print();
+    return fail(EPY_EPYTHON, "the package erlang cannot be imported; stderr has the traceback");
+}
+
+/* Python's main thread: starts it, and serves the main interpreter. */
+static void *python_main(void *arg)
+{
+    (void)arg;
+    int r = start_python();
+    atomic_store(&runtime.python, r < 0 ? PYTHON_FAILED : PYTHON_STARTED);
+    epy_futex_wake_one(&runtime.python);
+    if (r == 0)
+        epy_service_loop(&runtime.slots[0]);
+    return NULL;
+}
+
+static int ensure_python(void)
+{
+    if (atomic_load(&runtime.python) == PYTHON_STARTED)
+        return EPY_OK;
+    if (epy_thread_start(python_main, NULL) < 0 || epy_monitor_start() < 0)
+        return fail(EPY_ETHREAD, "a thread could not be started");
+    while (atomic_load(&runtime.python) == PYTHON_STARTING)
+        epy_futex_wait(&runtime.python, PYTHON_STARTING, -1);
+    return atomic_load(&runtime.python) == PYTHON_STARTED ? EPY_OK : EPY_EPYTHON;
 }
 
 /* ---- the application's start and stop, on the runtime's thread ---- */
 
-static int start_subinterp(int id, char *error, size_t size)
+static int start_subinterp(int id)
 {
     epy_interp *interp = &runtime.slots[id];
     epy_interp_init(interp, id);
-    int r = epy_executor_start_subinterp(interp, error, size);
+    int r = epy_executor_start_subinterp(interp, runtime.error, sizeof runtime.error);
     if (r < 0) {
         atomic_store(&runtime.interps[id], NULL);
         return r;
     }
-    return epy_service_start(interp);
+    return epy_service_start(interp) < 0 ? fail(EPY_ETHREAD, "a thread could not be started")
+                                         : EPY_OK;
 }
 
 /* Makes what the plan asks for; what is there already stays. */
-static int apply(const epy_config *config, char *error, size_t size)
+static int apply(const epy_config *config)
 {
     epy_plan plan;
+    int r = EPY_OK;
     epy_mode_plan(config, &plan);
     atomic_store(&runtime.eager, plan.eager);
-    int r = epy_executors_resize(&runtime.slots[0], plan.main_executors);
-    if (r < 0) {
-        snprintf(error, size, "an executor could not be started");
-        return r;
-    }
-    if (plan.subinterps >= EPY_INTERPS_MAX)
-        plan.subinterps = EPY_INTERPS_MAX - 1;
-    for (int id = 1; id <= plan.subinterps; id++)
-        if (!epy_runtime_interp(id) && (r = start_subinterp(id, error, size)) < 0)
-            return r;
+    if (epy_executors_resize(&runtime.slots[0], plan.main_executors) < 0)
+        return fail(EPY_ETHREAD, "an executor could not be started");
+    for (int id = 1; r == EPY_OK && id <= plan.subinterps; id++)
+        if (!epy_runtime_interp(id))
+            r = start_subinterp(id);
     atomic_store(&runtime.count, plan.subinterps ? plan.subinterps : 1);
     atomic_store(&runtime.first, plan.subinterps ? 1 : 0);
-    return EPY_OK;
+    return r;
 }
 
 static void answer(const ErlNifPid *to, ERL_NIF_TERM atom, const char *error)
@@ -182,28 +213,18 @@ static void answer(const ErlNifPid *to, ERL_NIF_TERM atom, const char *error)
     enif_free_env(env);
 }
 
-/* Detached.  INITING or STOPPED or RUNNING -> RUNNING, or FAILED. */
-static void start_detached(command *cmd)
+/* INITING or STOPPED, or RUNNING when the process that started it died, ->
+ * RUNNING; or FAILED, which is final, as Python cannot be started twice. */
+static void run_start(command *cmd)
 {
-    char error[600] = "";
     runtime.config = cmd->config;
-    if (apply(&cmd->config, error, sizeof error) < 0) {
+    if (ensure_python() < 0 || apply(&cmd->config) < 0) {
         atomic_store(&runtime.state, EPY_FAILED);
-        answer(&cmd->from, 0, error);
+        answer(&cmd->from, 0, runtime.error);
     } else {
         atomic_store(&runtime.state, EPY_RUNNING);
         answer(&cmd->from, epy_atom.started, NULL);
     }
-}
-
-static void run_start(epy_job *job, epy_interp *interp)
-{
-    (void)interp;
-    command *cmd = EPY_CONTAINER(job, command, job);
-    PyThreadState *ts = PyEval_SaveThread();
-    start_detached(cmd);
-    PyEval_RestoreThread(ts);
-    enif_free(cmd);
 }
 
 static bool any_busy(void)
@@ -242,63 +263,58 @@ static void drain(void)
     (void)wait_idle();
 }
 
-static void run_stop(epy_job *job, epy_interp *interp)
+static void run_stop(command *cmd)
 {
-    (void)interp;
-    command *cmd = EPY_CONTAINER(job, command, job);
-    PyThreadState *ts = PyEval_SaveThread();
     if (move(EPY_RUNNING, EPY_SHUTTING_DOWN)) {
         drain();
         atomic_store(&runtime.state, EPY_STOPPED);
     }
     answer(&cmd->from, epy_atom.stopped, NULL);
-    PyEval_RestoreThread(ts);
-    enif_free(cmd);
 }
 
 /* ---- commands ---- */
 
+/* The runtime's thread.  It is never attached. */
 static void *runtime_main(void *arg)
 {
-    command *cmd = arg;
-    char error[600] = "";
-    runtime.config = cmd->config;
-    if (start_python(error, sizeof error) < 0 || epy_monitor_start() < 0) {
-        atomic_store(&runtime.state, EPY_FAILED);
-        answer(&cmd->from, 0, error[0] ? error : "a thread could not be started");
-        enif_free(cmd);
-        return NULL;
+    (void)arg;
+    epy_idle_heat(&runtime.idle);
+    for (;;) {
+        epy_qnode *n = epy_queue_pop(&runtime.commands);
+        if (n) {
+            command *cmd = EPY_CONTAINER(n, command, node);
+            cmd->run(cmd);
+            enif_free(cmd);
+        } else
+            epy_idle_wait(&runtime.idle, &runtime.commands, 0, -1);
     }
-    run_start(&cmd->job, &runtime.slots[0]);
-    epy_service_loop(&runtime.slots[0]);
     return NULL;
 }
 
-static command *new_command(ErlNifEnv *env)
+static void post(ErlNifEnv *env, void (*run)(command *), const epy_config *config)
 {
     command *cmd = enif_alloc(sizeof *cmd); /* aborts the VM rather than return NULL */
+    *cmd = (command){.run = run};
+    if (config)
+        cmd->config = *config;
     enif_self(env, &cmd->from);
-    return cmd;
+    epy_queue_push(&runtime.commands, &cmd->node);
+    epy_idle_notify(&runtime.idle);
 }
 
 int epy_runtime_start(ErlNifEnv *env, const epy_config *config)
 {
-    command *cmd = new_command(env);
-    cmd->config = *config;
-    cmd->job.run = run_start;
-    if (move(EPY_UNINIT, EPY_INITING)) {
-        int r = epy_thread_start(runtime_main, cmd);
-        if (r < 0) {
-            atomic_store(&runtime.state, EPY_UNINIT);
-            enif_free(cmd);
-        }
-        return r;
-    }
-    if (epy_runtime_state() == EPY_FAILED || epy_runtime_state() == EPY_INITING) {
-        enif_free(cmd);
+    if (epy_runtime_state() == EPY_FAILED || epy_runtime_state() == EPY_INITING)
         return EPY_ESTATE;
+    if (move(EPY_UNINIT, EPY_INITING)) {
+        epy_queue_init(&runtime.commands);
+        epy_idle_init(&runtime.idle);
+        if (epy_thread_start(runtime_main, NULL) < 0) {
+            atomic_store(&runtime.state, EPY_UNINIT);
+            return EPY_ETHREAD;
+        }
     }
-    epy_service_post(&runtime.slots[0].service, &cmd->job);
+    post(env, run_start, config);
     return EPY_OK;
 }
 
@@ -307,8 +323,6 @@ int epy_runtime_stop(ErlNifEnv *env)
     epy_state state = epy_runtime_state();
     if (state == EPY_UNINIT || state == EPY_INITING || state == EPY_FAILED)
         return EPY_ESTATE;
-    command *cmd = new_command(env);
-    cmd->job.run = run_stop;
-    epy_service_post(&runtime.slots[0].service, &cmd->job);
+    post(env, run_stop, NULL);
     return EPY_OK;
 }

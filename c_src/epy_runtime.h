@@ -9,9 +9,10 @@
  *                    failed v                  |  start                     | drained
  *                         FAILED               +--------- STOPPED <---------+
  *
- * The transitions are made by the runtime's own thread, which started Python
- * and serves the main interpreter afterwards; commands come to it as jobs.
- * Python is initialized once and never finalized.
+ * The transitions are made by the runtime's thread, which takes commands and is
+ * never attached: interrupts and all else go on while it waits.  Python is
+ * initialized once, on the thread that is the main interpreter's service thread
+ * from then on, and never finalized.
  */
 #ifndef EPY_RUNTIME_H
 #define EPY_RUNTIME_H

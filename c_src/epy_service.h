@@ -3,8 +3,7 @@
  * The service thread of an interpreter: does there what must be done from
  * outside its executors and must not be done on a scheduler (R1), such as to
  * interrupt a request or to drop a reference.  The main interpreter's service
- * thread is also what Python calls the main thread, and it starts and stops
- * the runtime.
+ * thread is also what Python calls the main thread.
  *
  * Work comes as jobs, run attached, one after the other.
  */

@@ -17,6 +17,7 @@
 #include "epy_runtime.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@ _Thread_local epy_executor *epy_self;
 static epy_executor table[EXECUTORS_MAX];
 static atomic_uint table_size; /* grows only; written by the runtime's thread */
 
-int epy_thread_start(void *(*main)(void *), void *arg)
+int epy_thread_start(const char *name, void *(*main)(void *), void *arg)
 {
     pthread_t thread;
     pthread_attr_t attr;
@@ -43,6 +44,8 @@ int epy_thread_start(void *(*main)(void *), void *arg)
     int failed = pthread_attr_setstacksize(&attr, EPY_STACK_SIZE) ||
                  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) ||
                  pthread_create(&thread, &attr, main, arg);
+    if (!failed)
+        pthread_setname_np(thread, name); /* fails on a long name; it is but a help */
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     return failed ? EPY_ETHREAD : EPY_OK;
@@ -220,12 +223,14 @@ static epy_executor *take_slot(epy_interp *interp)
 
 static int start(epy_interp *interp, void *(*main)(void *), epy_executor **out)
 {
+    char name[16];
     epy_executor *ex = take_slot(interp);
     if (!ex)
         return EPY_ENOMEM;
     atomic_store(&ex->retire, false);
     atomic_store(&ex->ready, STARTING);
-    int r = epy_thread_start(main, ex);
+    snprintf(name, sizeof name, "epy_exec_%d", ex->index);
+    int r = epy_thread_start(name, main, ex);
     if (r < 0)
         atomic_store(&ex->ready, ABSENT);
     else if (wait_state(ex, STARTING) == FAILED)

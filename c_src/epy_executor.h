@@ -66,7 +66,8 @@ EPY_NOGIL void epy_executor_rejoin_queue(epy_executor *ex);
 /* Is a request queued or running on this interpreter? */
 EPY_ANY bool epy_executors_busy(epy_interp *interp);
 
-/* A detached thread with the stack that Python needs and all signals blocked. */
-int epy_thread_start(void *(*main)(void *), void *arg);
+/* A detached thread with the stack that Python needs and all signals blocked.
+ * The name is what ps and gdb show: at most 15 characters. */
+int epy_thread_start(const char *name, void *(*main)(void *), void *arg);
 
 #endif

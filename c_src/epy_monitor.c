@@ -92,5 +92,5 @@ void epy_monitor_notice(void)
 int epy_monitor_start(void)
 {
     atomic_store(&awake, 1);
-    return epy_thread_start(monitor_main, NULL);
+    return epy_thread_start("epy_monitor", monitor_main, NULL);
 }

@@ -160,7 +160,7 @@ static int ensure_python(void)
 {
     if (atomic_load(&runtime.python) == PYTHON_STARTED)
         return EPY_OK;
-    if (epy_thread_start(python_main, NULL) < 0 || epy_monitor_start() < 0)
+    if (epy_thread_start("epy_main", python_main, NULL) < 0 || epy_monitor_start() < 0)
         return fail(EPY_ETHREAD, "a thread could not be started");
     while (atomic_load(&runtime.python) == PYTHON_STARTING)
         epy_futex_wait(&runtime.python, PYTHON_STARTING, -1);
@@ -309,7 +309,7 @@ int epy_runtime_start(ErlNifEnv *env, const epy_config *config)
     if (move(EPY_UNINIT, EPY_INITING)) {
         epy_queue_init(&runtime.commands);
         epy_idle_init(&runtime.idle);
-        if (epy_thread_start(runtime_main, NULL) < 0) {
+        if (epy_thread_start("epy_runtime", runtime_main, NULL) < 0) {
             atomic_store(&runtime.state, EPY_UNINIT);
             return EPY_ETHREAD;
         }

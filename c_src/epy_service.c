@@ -5,6 +5,8 @@
 #include "epy_executor.h"
 #include "epy_interp.h"
 
+#include <stdio.h>
+
 void epy_service_init(epy_service *service)
 {
     epy_queue_init(&service->jobs);
@@ -47,5 +49,7 @@ static void *service_main(void *arg)
 
 int epy_service_start(epy_interp *interp)
 {
-    return epy_thread_start(service_main, interp);
+    char name[16];
+    snprintf(name, sizeof name, "epy_service_%d", interp->id);
+    return epy_thread_start(name, service_main, interp);
 }

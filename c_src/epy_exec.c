@@ -337,9 +337,10 @@ static PyObject *run_code(op *o, bool exec, ERL_NIF_TERM locals)
         Py_INCREF(globals);
     else
         globals = with_locals(o, globals, locals);
-    o->root = epy_atom.result;
-    if (globals)
+    if (globals) {
+        o->root = epy_atom.result;
         result = PyEval_EvalCode(code, globals, globals);
+    }
     Py_XDECREF(globals);
     Py_DECREF(code);
     return result;

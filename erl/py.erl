@@ -63,16 +63,10 @@ call(Module, Function, Args, Kwargs, Timeout) when
     Ref = make_ref(),
     await(submit(?CALL, {Ref, Module, Function, Args, Kwargs}), Ref, Timeout, deadline(Timeout));
 call(Module, Function, Args, Kwargs, Timeout) ->
-    try
-        Request = {name(module, Module), name(function, Function),
-                   check(list, args, Args), keywords(check(map, kwargs, Kwargs)),
-                   check(timeout, timeout, Timeout)},
-        {M, F, A, K, T} = Request,
-        Ref = make_ref(),
-        await(submit(?CALL, {Ref, M, F, A, K}), Ref, T, deadline(T))
-    catch
-        throw:{refused, Type, Message} -> {error, {Type, Message}}
-    end.
+    run(?CALL,
+        fun() -> [name(module, Module), name(function, Function), check(list, args, Args),
+                  keywords(check(map, kwargs, Kwargs))]
+        end, Timeout).
 
 %%% Code
 
@@ -90,28 +84,14 @@ eval(Code, Locals) ->
 %% process with Locals laid over it.
 -spec eval(code(), locals(), timeout()) -> result().
 eval(Code, Locals, Timeout) ->
-    try
-        Request = {code(Code), keywords(check(map, locals, Locals)),
-                   check(timeout, timeout, Timeout)},
-        {C, L, T} = Request,
-        Ref = make_ref(),
-        await(submit(?EVAL, {Ref, C, L}), Ref, T, deadline(T))
-    catch
-        throw:{refused, Type, Message} -> {error, {Type, Message}}
-    end.
+    run(?EVAL, fun() -> [code(Code), keywords(check(map, locals, Locals))] end, Timeout).
 
 %% @doc Runs Python statements in the namespace of the calling process.  What
 %% they define is there for eval, exec and `py:call('__main__', ...)' of this
 %% process, and for nobody else.
 -spec exec(code()) -> ok | {error, reason()}.
 exec(Code) ->
-    try code(Code) of
-        C ->
-            Ref = make_ref(),
-            await(submit(?EXEC, {Ref, C}), Ref, infinity, infinity)
-    catch
-        throw:{refused, Type, Message} -> {error, {Type, Message}}
-    end.
+    run(?EXEC, fun() -> [code(Code)] end, infinity).
 
 %%% Callbacks
 
@@ -161,6 +141,16 @@ running_info(Fun) ->
     end.
 
 %%% Requests
+
+%% Checks the arguments, which Terms makes what the operation takes, and runs it.
+run(Op, Terms, Timeout) ->
+    try {Terms(), check(timeout, timeout, Timeout)} of
+        {Checked, _} ->
+            Ref = make_ref(),
+            await(submit(Op, list_to_tuple([Ref | Checked])), Ref, Timeout, deadline(Timeout))
+    catch
+        throw:{refused, Type, Message} -> {error, {Type, Message}}
+    end.
 
 submit(Op, Request) ->
     case get(?NAMESPACE) of

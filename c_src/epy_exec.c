@@ -82,12 +82,23 @@ static bool is_dotted(PyObject *text)
 /* A function of '__main__': the caller's own, or the interpreter's. */
 static PyObject *find_in_main(op *o, PyObject *name)
 {
-    PyObject *globals = epy_namespace_globals(o->req->ns);
-    PyObject *function = globals ? epy_dict_get(globals, name) : NULL;
+    PyObject *globals = epy_namespace_globals(o->req->ns), *function = NULL, *rest = NULL;
+    Py_ssize_t n = PyUnicode_GET_LENGTH(name), dot = PyUnicode_FindChar(name, '.', 0, n, 1);
+    PyObject *first = dot < 0 ? Py_NewRef(name) : PyUnicode_Substring(name, 0, dot);
+    if (globals && first)
+        function = epy_dict_get(globals, first);
     if (!function && !PyErr_Occurred())
-        function = epy_dict_get(o->interp->objects.main_dict, name);
+        function = epy_dict_get(o->interp->objects.main_dict, first);
     if (!function && !PyErr_Occurred())
-        PyErr_Format(PyExc_AttributeError, "'%U' is not defined by this process's exec", name);
+        PyErr_Format(PyExc_AttributeError, "'%U' is not defined by this process's exec", first);
+    if (function && dot >= 0) {
+        PyObject *object = function;
+        rest = PyUnicode_Substring(name, dot + 1, n);
+        function = rest ? walk(object, rest) : NULL;
+        Py_DECREF(object);
+    }
+    Py_XDECREF(rest);
+    Py_XDECREF(first);
     return function;
 }
 
@@ -178,6 +189,17 @@ static int convert_keyword(op *o, args *a, Py_ssize_t i, ERL_NIF_TERM key, ERL_N
     return 0;
 }
 
+/* An atom and a binary may be the same name.  Python would drop one in silence (R4). */
+static int check_unique(PyObject *kwnames)
+{
+    PyObject *set = PySet_New(kwnames);
+    int r = set && PySet_GET_SIZE(set) == PyTuple_GET_SIZE(kwnames) ? 0 : -1;
+    if (set && r < 0)
+        PyErr_SetString(PyExc_TypeError, "a keyword argument is given twice");
+    Py_XDECREF(set);
+    return r;
+}
+
 static int convert_keywords(op *o, args *a, ERL_NIF_TERM map, size_t size)
 {
     ErlNifMapIterator it;
@@ -194,7 +216,7 @@ static int convert_keywords(op *o, args *a, ERL_NIF_TERM map, size_t size)
         enif_map_iterator_next(o->conv.env, &it);
     }
     enif_map_iterator_destroy(o->conv.env, &it);
-    return r;
+    return r == 0 && size > 1 ? check_unique(a->kwnames) : r;
 }
 
 static int convert_args(op *o, args *a)
@@ -263,13 +285,29 @@ static PyObject *call_in_frame(op *o, PyObject *function, const args *a)
     return result;
 }
 
+/* eval(code) and exec(code) without a namespace of their own get the caller's: the
+ * locals of a frame of ours would show, and would be lost. */
+static bool wants_globals(PyObject *function, const args *a)
+{
+    const char *name = ((PyCFunctionObject *)function)->m_ml->ml_name;
+    return a->n == 1 && a->positional == 1 && (!strcmp(name, "eval") || !strcmp(name, "exec"));
+}
+
+static PyObject *call_with_globals(op *o, PyObject *function, const args *a)
+{
+    PyObject *globals = epy_namespace_globals(o->req->ns);
+    return globals ? PyObject_CallFunctionObjArgs(function, a->values[0], globals, NULL) : NULL;
+}
+
 static PyObject *do_call(op *o)
 {
     args a;
     PyObject *function = find_function(o), *result = NULL;
     if (function && convert_args(o, &a) == 0) {
         o->root = epy_atom.result;
-        if (wants_frame(o, function))
+        if (wants_frame(o, function) && wants_globals(function, &a))
+            result = call_with_globals(o, function, &a);
+        else if (wants_frame(o, function))
             result = call_in_frame(o, function, &a);
         else
             result = PyObject_Vectorcall(function, a.values,
@@ -316,13 +354,21 @@ static PyObject *with_locals(op *o, PyObject *globals, ERL_NIF_TERM map)
     o->root = epy_atom.locals;
     if (!enif_map_iterator_create(o->conv.env, map, &it, ERL_NIF_MAP_ITERATOR_FIRST))
         return PyErr_Format(PyExc_TypeError, "the locals must be a map");
-    PyObject *merged = PyDict_Copy(globals);
-    while (merged && enif_map_iterator_get_pair(o->conv.env, &it, &key, &value)) {
-        if (put_local(o, merged, key, value) < 0)
-            Py_CLEAR(merged);
+    size_t size = 0;
+    PyObject *merged = PyDict_Copy(globals), *locals = PyDict_New();
+    while (locals && enif_map_iterator_get_pair(o->conv.env, &it, &key, &value)) {
+        if (put_local(o, locals, key, value) < 0)
+            Py_CLEAR(locals);
         enif_map_iterator_next(o->conv.env, &it);
     }
     enif_map_iterator_destroy(o->conv.env, &it);
+    enif_get_map_size(o->conv.env, map, &size);
+    if (locals && (size_t)PyDict_GET_SIZE(locals) != size) {
+        PyErr_SetString(PyExc_TypeError, "a local is given twice");
+        Py_CLEAR(merged);
+    } else if (!locals || (merged && PyDict_Update(merged, locals) < 0))
+        Py_CLEAR(merged);
+    Py_XDECREF(locals);
     return merged;
 }
 

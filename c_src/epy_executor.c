@@ -30,7 +30,8 @@ enum { ABSENT, STARTING, READY, FAILED };
 _Thread_local epy_executor *epy_self;
 
 static epy_executor table[EXECUTORS_MAX];
-static atomic_uint table_size; /* grows only; written by the runtime's thread */
+static atomic_uint table_size; /* grows only; written under table_lock */
+static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER; /* guards taking a slot; a leaf */
 
 int epy_thread_start(const char *name, void *(*main)(void *), void *arg)
 {
@@ -105,18 +106,6 @@ static void run_queued(epy_executor *ex, epy_request *req)
         epy_idle_heat(&ex->interp->idle);
 }
 
-void epy_executor_leave_queue(epy_executor *ex)
-{
-    if (!epy_runtime_is_eager())
-        cool(ex);
-}
-
-void epy_executor_rejoin_queue(epy_executor *ex)
-{
-    if (!epy_runtime_is_eager())
-        epy_idle_heat(&ex->interp->idle);
-}
-
 static void sleep_detached(epy_executor *ex)
 {
     PyThreadState *ts = PyEval_SaveThread();
@@ -131,12 +120,42 @@ static void offer_gil(void)
     PyEval_RestoreThread(PyEval_SaveThread());
 }
 
+/* Lowers `serving` if more than wanted do; false if this one is wanted. */
+static bool surplus(epy_interp *interp)
+{
+    int serving = atomic_load_explicit(&interp->serving, memory_order_relaxed);
+    while (serving > atomic_load_explicit(&interp->wanted, memory_order_relaxed))
+        if (atomic_compare_exchange_weak(&interp->serving, &serving, serving - 1))
+            return true;
+    return false;
+}
+
+/* A callback has ended and there is one executor too many: this one sleeps until
+ * another callback begins. */
+static void park(epy_executor *ex)
+{
+    epy_interp *interp = ex->interp;
+    PyThreadState *ts = PyEval_SaveThread();
+    cool(ex);
+    epy_idle_heat(&interp->parking);
+    epy_idle_wait(&interp->parking, NULL, 0, -1);
+    epy_idle_cool(&interp->parking);
+    atomic_fetch_add(&interp->serving, 1);
+    epy_idle_heat(&interp->idle);
+    PyEval_RestoreThread(ts);
+}
+
 static void loop(epy_executor *ex)
 {
     epy_interp *interp = ex->interp;
     unsigned served = 0;
+    atomic_fetch_add(&interp->serving, 1);
     epy_idle_heat(&interp->idle);
     while (!atomic_load_explicit(&ex->retire, memory_order_relaxed)) {
+        if (surplus(interp)) {
+            park(ex);
+            continue;
+        }
         epy_qnode *n = epy_queue_pop(&interp->queue);
         if (!n) {
             sleep_detached(ex);
@@ -147,8 +166,8 @@ static void loop(epy_executor *ex)
         if (++served % YIELD_EVERY == 0)
             offer_gil();
     }
-    epy_idle_cool(&interp->idle);
-    epy_idle_notify(&interp->idle); /* whatever it was woken for is another's now */
+    atomic_fetch_sub(&interp->serving, 1);
+    cool(ex); /* whatever it was woken for is another's now */
 }
 
 bool epy_executor_has_stack(const epy_executor *ex)
@@ -203,8 +222,8 @@ static void link_to(epy_executor *ex, epy_interp *interp)
     atomic_store(&interp->executors, ex);
 }
 
-/* A retired executor of this interpreter, or a new one. */
-static epy_executor *take_slot(epy_interp *interp)
+/* A retired executor of this interpreter, or a new one; under table_lock. */
+static epy_executor *find_slot(epy_interp *interp)
 {
     for (epy_executor *ex = atomic_load(&interp->executors); ex; ex = ex->next)
         if (atomic_load(&ex->ready) == ABSENT)
@@ -221,22 +240,73 @@ static epy_executor *take_slot(epy_interp *interp)
     return ex;
 }
 
+static epy_executor *take_slot(epy_interp *interp)
+{
+    pthread_mutex_lock(&table_lock);
+    epy_executor *ex = find_slot(interp);
+    if (ex) {
+        atomic_store(&ex->retire, false);
+        atomic_store(&ex->ready, STARTING);
+    }
+    pthread_mutex_unlock(&table_lock);
+    return ex;
+}
+
+static int count(epy_interp *interp, int state)
+{
+    int n = 0;
+    for (epy_executor *ex = atomic_load(&interp->executors); ex; ex = ex->next)
+        n += atomic_load(&ex->ready) == state;
+    return n;
+}
+
 static int start(epy_interp *interp, void *(*main)(void *), epy_executor **out)
 {
     char name[16];
-    epy_executor *ex = take_slot(interp);
+    epy_executor *ex = *out = take_slot(interp);
     if (!ex)
         return EPY_ENOMEM;
-    atomic_store(&ex->retire, false);
-    atomic_store(&ex->ready, STARTING);
     snprintf(name, sizeof name, "epy_exec_%d", ex->index);
     int r = epy_thread_start(name, main, ex);
     if (r < 0)
         atomic_store(&ex->ready, ABSENT);
-    else if (wait_state(ex, STARTING) == FAILED)
-        r = EPY_ENOMEM;
-    *out = ex;
     return r;
+}
+
+static int start_and_wait(epy_interp *interp, void *(*main)(void *))
+{
+    epy_executor *ex;
+    int r = start(interp, main, &ex);
+    if (r == EPY_OK && wait_state(ex, STARTING) == FAILED)
+        r = EPY_ENOMEM;
+    return r;
+}
+
+/* Lets one executor more serve: one that is parked, else a new one.  Without
+ * either the calls that are queued wait until a callback ends. */
+static void add_spare(epy_interp *interp)
+{
+    epy_executor *ex;
+    if (epy_idle_wake(&interp->parking))
+        return;
+    int most = atomic_load(&interp->wanted) + epy_runtime_config()->max_spare_executors;
+    if (count(interp, STARTING) + count(interp, READY) < most)
+        (void)start(interp, executor_main, &ex);
+}
+
+void epy_executor_leave_queue(epy_executor *ex)
+{
+    if (!epy_runtime_is_eager())
+        cool(ex);
+    if (atomic_fetch_sub(&ex->interp->serving, 1) == 1)
+        add_spare(ex->interp);
+}
+
+void epy_executor_rejoin_queue(epy_executor *ex)
+{
+    atomic_fetch_add(&ex->interp->serving, 1);
+    if (!epy_runtime_is_eager())
+        epy_idle_heat(&ex->interp->idle);
 }
 
 /* Ends the thread of an executor that is idle, or becomes so. */
@@ -245,32 +315,33 @@ static void retire(epy_executor *ex)
     atomic_store(&ex->retire, true);
     while (atomic_load(&ex->ready) == READY) {
         epy_idle_wake(&ex->interp->idle); /* any sleeper; those that stay sleep on */
+        epy_idle_wake(&ex->interp->parking);
         epy_sleep_ns(100000);
     }
 }
 
 int epy_executors_resize(epy_interp *interp, int n)
 {
-    epy_executor *ex;
     int r = EPY_OK;
+    atomic_store(&interp->wanted, n);
     for (int have = epy_executors_count(interp); r == EPY_OK && have < n; have++)
-        r = start(interp, executor_main, &ex);
-    ex = atomic_load(&interp->executors);
+        r = start_and_wait(interp, executor_main);
+    epy_executor *ex = atomic_load(&interp->executors);
     for (int have = epy_executors_count(interp); ex && have > n; ex = ex->next) {
         if (atomic_load(&ex->ready) != READY || atomic_load(&ex->current))
             continue; /* one that is stuck cannot be retired; others can */
         retire(ex);
         have--;
     }
+    /* One may have parked itself while others that are gone now still served. */
+    while (atomic_load(&interp->serving) < n && epy_idle_wake(&interp->parking))
+        epy_sleep_ns(100000);
     return r;
 }
 
 int epy_executors_count(epy_interp *interp)
 {
-    int n = 0;
-    for (epy_executor *ex = atomic_load(&interp->executors); ex; ex = ex->next)
-        n += atomic_load(&ex->ready) == READY;
-    return n;
+    return count(interp, READY);
 }
 
 epy_executor *epy_executor_find(unsigned index)
@@ -355,9 +426,9 @@ static void *subinterp_main(void *arg)
 
 int epy_executor_start_subinterp(epy_interp *interp, char *error, size_t error_size)
 {
-    epy_executor *ex;
     subinterp_error = "the thread could not be started";
-    int r = start(interp, subinterp_main, &ex);
+    atomic_store(&interp->wanted, 1);
+    int r = start_and_wait(interp, subinterp_main);
     if (r < 0)
         PyOS_snprintf(error, error_size, "interpreter %d: %s", interp->id, subinterp_error);
     return r;

@@ -58,8 +58,8 @@ EPY_ANY epy_executor *epy_executor_find(unsigned index);
 /* Runs one request to its end, on the calling executor. */
 EPY_GIL void epy_executor_run(epy_executor *ex, epy_request *req);
 
-/* A callback begins, ends to wait: the executor does not look at its queue
- * meanwhile, so others are to be woken for it. */
+/* The executor begins, ends to wait in a callback.  In between it does not look
+ * at its queue; if it was the last that did, a spare takes its place. */
 EPY_NOGIL void epy_executor_leave_queue(epy_executor *ex);
 EPY_NOGIL void epy_executor_rejoin_queue(epy_executor *ex);
 

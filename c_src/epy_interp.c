@@ -12,6 +12,7 @@ void epy_interp_init(epy_interp *interp, int id)
     interp->id = id;
     epy_queue_init(&interp->queue);
     epy_idle_init(&interp->idle);
+    epy_idle_init(&interp->parking);
     epy_service_init(&interp->service);
 }
 

@@ -40,6 +40,9 @@ struct epy_interp {
     epy_queue queue;              /* of requests */
     epy_idle idle;                /* its executors */
     epy_service service;          /* interrupts and dropped references */
+    epy_idle parking;             /* executors that are not needed now; epy_executor.c */
+    atomic_int wanted;            /* executors that are to serve; written by the runtime */
+    atomic_int serving;           /* executors that serve: neither parked nor in a callback */
     atomic_int bound;             /* namespaces that are bound here */
     _Atomic uint64_t popped;      /* requests taken off the queue; the monitor's clock */
     _Atomic(epy_executor *) executors; /* linked by next; pushed by the runtime only */

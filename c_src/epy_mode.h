@@ -11,6 +11,7 @@
 typedef struct epy_config {
     int num_executors;         /* multi_executor: of the main interpreter */
     int num_subinterp_workers; /* subinterp: interpreters beside the main one */
+    int max_spare_executors;   /* of an interpreter, for executors that wait in callbacks */
     int schedulers;            /* online, when the application started */
     char python_path[4096];    /* directory with the package `erlang`; UTF-8 */
 } epy_config;

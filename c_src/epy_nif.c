@@ -9,6 +9,7 @@
 #include "epy_executor.h"
 #include "epy_interrupt.h"
 #include "epy_lib.h"
+#include "epy_map.h"
 #include "epy_namespace.h"
 #include "epy_request.h"
 #include "epy_runtime.h"
@@ -41,7 +42,7 @@ static ERL_NIF_TERM code_term(ErlNifEnv *env, int code)
     }
 }
 
-/* start(NumExecutors, NumSubinterps, Schedulers, PythonPath) */
+/* start(NumExecutors, NumSubinterps, MaxSpares, Schedulers, PythonPath) */
 static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     epy_config config;
@@ -49,8 +50,9 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     (void)argc;
     if (!enif_get_int(env, argv[0], &config.num_executors) ||
         !enif_get_int(env, argv[1], &config.num_subinterp_workers) ||
-        !enif_get_int(env, argv[2], &config.schedulers) ||
-        !enif_inspect_binary(env, argv[3], &path) || path.size >= sizeof config.python_path)
+        !enif_get_int(env, argv[2], &config.max_spare_executors) ||
+        !enif_get_int(env, argv[3], &config.schedulers) ||
+        !enif_inspect_binary(env, argv[4], &path) || path.size >= sizeof config.python_path)
         return enif_make_badarg(env);
     memcpy(config.python_path, path.data, path.size);
     config.python_path[path.size] = '\0';
@@ -207,13 +209,13 @@ static int load(ErlNifEnv *env, void **priv, ERL_NIF_TERM info)
     if (r != EPY_LOAD_OK)
         return r;
     epy_atoms_init(env);
-    if (epy_namespace_open(env) < 0)
+    if (epy_namespace_open(env) < 0 || epy_map_init() < 0)
         return EPY_LOAD_NO_MEMORY;
     return epy_lib_pin();
 }
 
 static ErlNifFunc functions[] = {
-    {"start", 4, nif_start, 0},
+    {"start", 5, nif_start, 0},
     {"stop", 0, nif_stop, 0},
     {"info", 0, nif_info, 0},
     {"bind", 0, nif_bind, 0},

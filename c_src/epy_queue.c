@@ -208,11 +208,11 @@ static bool sleep_for_token(epy_idle *idle, int64_t timeout_ns)
 
 bool epy_idle_wait(epy_idle *idle, epy_queue *q, int64_t spin_ns, int64_t timeout_ns)
 {
-    if (spin(idle, q, spin_ns))
+    if (q && spin(idle, q, spin_ns))
         return true;
     atomic_fetch_add(&idle->sleepers, 1);
     epy_idle_cool(idle);
-    if (!epy_queue_empty(q)) {
+    if (q && !epy_queue_empty(q)) {
         /* Not asleep after all.  If our place was given a token, take that. */
         if (take(&idle->sleepers)) {
             epy_idle_heat(idle);

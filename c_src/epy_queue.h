@@ -66,7 +66,7 @@ bool epy_idle_wake(epy_idle *idle);
 void epy_idle_heat(epy_idle *idle);
 void epy_idle_cool(epy_idle *idle);
 
-/* Called hot.  Waits until the queue has something, a token comes, or
+/* Called hot.  Waits until the queue (which may be NULL) has something, a token comes, or
  * timeout_ns passed (negative: for ever): first spins for spin_ns if no other
  * thread does, then sleeps.  Returns hot; false on timeout. */
 bool epy_idle_wait(epy_idle *idle, epy_queue *q, int64_t spin_ns, int64_t timeout_ns);

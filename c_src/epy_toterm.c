@@ -2,6 +2,7 @@
 /* From Python objects to terms.  See epy_convert.h. */
 #include "epy_convert.h"
 
+#include "epy_map.h"
 #include "epy_types.h"
 
 #include <math.h>
@@ -182,8 +183,7 @@ static int dict(epy_conv *c, PyObject *o, ERL_NIF_TERM *term)
     if (terms_init(&p.values, size) < 0)
         goto keys;
     r = epy_dict_visit(o, visit_pair, &p);
-    if (r == 0 && !enif_make_map_from_arrays(c->env, p.keys.items, p.values.items,
-                                             (size_t)p.keys.n, term))
+    if (r == 0 && !epy_map_make(c->env, p.keys.items, p.values.items, (size_t)p.keys.n, term))
         r = epy_conv_refuse(c, "two keys of a dict are equal in Erlang");
     terms_fini(&p.values);
 keys:

@@ -16,6 +16,7 @@ EPY_SOURCES += epy_callback.c   # Python calls Erlang
 EPY_SOURCES += epy_namespace.c  # the dictionaries of Erlang processes
 EPY_SOURCES += epy_topy.c       # Erlang terms to Python objects
 EPY_SOURCES += epy_toterm.c     # Python objects to Erlang terms
+EPY_SOURCES += epy_map.c        # maps of any size, on any thread
 EPY_SOURCES += epy_bigint.c     # integers past 64 bits, both ways
 EPY_SOURCES += epy_error.c      # Python exceptions as Erlang errors
 EPY_SOURCES += epy_atoms.c      # the atoms we use

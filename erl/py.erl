@@ -60,11 +60,16 @@ call(Module, Function, Args, Kwargs) ->
 -spec call(Module :: name(), Function :: name(), Args :: [term()], kwargs(), timeout()) -> result().
 call(Module, Function, Args, Kwargs, Timeout) when
       is_atom(Module), is_atom(Function), is_list(Args), is_map(Kwargs), ?IS_TIMEOUT(Timeout) ->
-    Ref = make_ref(),
-    await(submit(?CALL, {Ref, Module, Function, Args, Kwargs}), Ref, Timeout, deadline(Timeout));
+    case map_size(Kwargs) =:= 0 orelse not has_strings(Kwargs) of
+        true ->
+            Ref = make_ref(),
+            await(submit(?CALL, {Ref, Module, Function, Args, Kwargs}), Ref, Timeout, deadline(Timeout));
+        false ->
+            run(?CALL, fun() -> [Module, Function, Args, keywords(Kwargs)] end, Timeout)
+    end;
 call(Module, Function, Args, Kwargs, Timeout) ->
     run(?CALL,
-        fun() -> [name(module, Module), name(function, Function), check(list, args, Args),
+        fun() -> [module(name(module, Module)), name(function, Function), check(list, args, Args),
                   keywords(check(map, kwargs, Kwargs))]
         end, Timeout).
 
@@ -181,9 +186,17 @@ await(Id, Ref, Timeout, Deadline) ->
             Result;
         {Ref, callback, Frame, Name, Args} ->
             run_callback(Frame, Name, Args),
-            await(Id, Ref, remaining(Deadline), Deadline)
+            await_until(Id, Ref, Deadline)
     after Timeout ->
         give_up(Id, Ref)
+    end.
+
+%% Past the deadline the next callback is not run, even if it is there already: else
+%% Python code that does nothing but call back would never time out.
+await_until(Id, Ref, Deadline) ->
+    case remaining(Deadline) of
+        0 -> give_up(Id, Ref);
+        Timeout -> await(Id, Ref, Timeout, Deadline)
     end.
 
 %% Either the request ends without a message, but for a callback that may have
@@ -225,6 +238,11 @@ name(What, Name) when is_list(Name) ->
 name(What, Name) ->
     refuse('TypeError', "the ~ts must be an atom, a binary or a string, not ~tP", [What, Name, 10]).
 
+%% These two are the caller's namespace and what runs in it, however they are named.
+module(<<"__main__">>) -> '__main__';
+module(<<"builtins">>) -> builtins;
+module(Name) -> Name.
+
 code(Code) when is_binary(Code) -> Code;
 code(Code) when is_list(Code) -> text(code, Code);
 code(Code) -> refuse('TypeError', "code must be a binary, a string or an iolist, not ~tP", [Code, 10]).
@@ -239,10 +257,16 @@ text(What, Chars) ->
 
 %% Names may be strings; those that are not go to Python as they are.
 keywords(Map) ->
-    case lists:any(fun is_list/1, maps:keys(Map)) of
-        true -> maps:from_list([{keyword(K), V} || {K, V} <- maps:to_list(Map)]);
+    case has_strings(Map) of
+        true -> same_size(Map, maps:from_list([{keyword(K), V} || {K, V} <- maps:to_list(Map)]));
         false -> Map
     end.
+
+has_strings(Map) ->
+    lists:any(fun is_list/1, maps:keys(Map)).
+
+same_size(Map, Named) when map_size(Map) =:= map_size(Named) -> Named;
+same_size(_, _) -> refuse('TypeError', "two names are equal", []).
 
 keyword(Name) when is_list(Name) -> text(keyword, Name);
 keyword(Name) -> Name.

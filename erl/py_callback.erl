@@ -51,7 +51,12 @@ new_table() ->
     ok.
 
 insert(Name, Function) ->
-    in_table(fun() -> ets:insert(?MODULE, {key(Name), Function}), ok end).
+    try key(Name) of
+        Key when is_binary(Key) -> in_table(fun() -> ets:insert(?MODULE, {Key, Function}), ok end);
+        _ -> {error, {'ValueError', <<"the name is not valid UTF-8">>}}
+    catch
+        error:_ -> {error, {'TypeError', <<"the name must be an atom, a binary or a string">>}}
+    end.
 
 key(Name) when is_binary(Name) -> Name;
 key(Name) when is_atom(Name) -> atom_to_binary(Name);

@@ -7,7 +7,8 @@
 -export([validate/0, get/1]).
 -export_type([key/0]).
 
--type key() :: python | mode | num_executors | num_subinterp_workers.
+-type key() :: python | mode | num_executors | num_subinterp_workers
+             | max_spare_executors.
 
 %% {Key, Default, Check, What it takes}
 -spec keys() -> [{key(), term(), fun((term()) -> boolean()), string()}].
@@ -19,7 +20,9 @@ keys() ->
      {mode, undefined, fun is_mode/1, "multi_executor, subinterp or free_threaded"},
      {num_executors, 4, fun(N) -> is_count(N, 256) end, "an integer from 1 to 256"},
      {num_subinterp_workers, Schedulers, fun(N) -> is_count(N, 255) end,
-      "an integer from 1 to 255"}].
+      "an integer from 1 to 255"},
+     {max_spare_executors, 64, fun(N) -> N =:= 0 orelse is_count(N, 256) end,
+      "an integer from 0 to 256"}].
 
 %% Checks all keys that are set.
 -spec validate() -> ok | {error, {bad_environment, binary()}}.

@@ -7,10 +7,10 @@
 -module(py_nif).
 
 -export([load/1]).
--export([start/4, stop/0, info/0, bind/0, submit/3, nest/4, cancel/1, callback_return/2]).
+-export([start/5, stop/0, info/0, bind/0, submit/3, nest/4, cancel/1, callback_return/2]).
 -export_type([namespace/0, id/0, frame/0, info/0]).
 
--nifs([start/4, stop/0, info/0, bind/0, submit/3, nest/4, cancel/1, callback_return/2]).
+-nifs([start/5, stop/0, info/0, bind/0, submit/3, nest/4, cancel/1, callback_return/2]).
 
 -opaque namespace() :: reference().
 -opaque id() :: non_neg_integer().
@@ -26,9 +26,9 @@ load(Path) ->
 %% Begins to start.  The calling process gets {py_runtime, started} or
 %% {py_runtime, {error, Text}}.
 -spec start(NumExecutors :: pos_integer(), NumSubinterps :: pos_integer(),
-            Schedulers :: pos_integer(), PythonPath :: binary()) ->
+            MaxSpares :: non_neg_integer(), Schedulers :: pos_integer(), PythonPath :: binary()) ->
           ok | {error, state | thread}.
-start(_NumExecutors, _NumSubinterps, _Schedulers, _PythonPath) ->
+start(_NumExecutors, _NumSubinterps, _MaxSpares, _Schedulers, _PythonPath) ->
     erlang:nif_error(not_loaded).
 
 %% Begins to stop.  The calling process gets {py_runtime, stopped}.

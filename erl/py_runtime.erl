@@ -20,7 +20,8 @@ init([]) ->
     Path = unicode:characters_to_binary(filename:absname(filename:join(py_variant:priv_dir(),
                                                                        "python"))),
     case py_nif:start(py_env:get(num_executors), py_env:get(num_subinterp_workers),
-                      erlang:system_info(schedulers_online), Path) of
+                      py_env:get(max_spare_executors), erlang:system_info(schedulers_online),
+                      Path) of
         ok -> await_start();
         {error, Reason} -> {stop, {python_does_not_start, Reason}}
     end.

@@ -1,0 +1,431 @@
+%% SPDX-License-Identifier: Apache-2.0
+%%
+%% Python calls Erlang: what is registered, who runs it, which errors cross in which
+%% direction, and what becomes of the executor when somebody gives up in between.
+-module(py_callback_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
+-export([a_registered_function_gets_its_arguments_and_returns/1,
+         a_function_is_registered_as_module_and_function/1,
+         names_are_atoms_binaries_or_strings/1,
+         the_last_registration_counts/1,
+         an_unregistered_function_is_unknown/1,
+         what_is_no_function_is_not_registered/1,
+         a_function_registered_by_a_process_that_died_stays/1]).
+-export([the_caller_itself_runs_the_function/1,
+         concurrent_callers_run_their_own_callbacks/1,
+         python_code_runs_once_around_callbacks/1,
+         a_thousand_callbacks_in_one_call/1,
+         a_callback_may_come_during_an_import/1,
+         a_callback_may_come_from_eval_and_exec/1]).
+-export([erlang_exceptions_are_erlang_Error/1,
+         an_Erlang_exception_that_Python_does_not_catch_fails_the_call/1,
+         reasons_without_a_Python_value_are_shown_as_text/1,
+         a_Python_exception_passes_through_a_callback/1,
+         arguments_that_do_not_convert_are_not_sent/1,
+         results_that_do_not_convert_raise/1,
+         wrong_uses_of_erlang_call_are_TypeErrors/1]).
+-export([nested_calls_run_on_the_same_thread/1,
+         nested_calls_see_the_namespace_of_their_process/1,
+         a_lock_of_the_outer_call_can_be_reentered/1,
+         a_nested_call_can_time_out_and_the_outer_goes_on/1,
+         nesting_without_end_is_a_RecursionError/1,
+         a_call_of_another_process_in_a_callback_is_no_nested_call/1,
+         calls_of_others_go_on_during_callbacks/1]).
+-export([a_killed_caller_in_a_callback_frees_its_executor/1,
+         a_timeout_in_a_callback_ends_the_call/1,
+         a_callback_after_the_timeout_does_not_run/1,
+         a_callback_from_a_Python_thread_is_a_RuntimeError/1,
+         nothing_is_left_in_the_mailbox/1]).
+-export([called/1]).
+
+-define(ERROR(Type, Message), {error, {Type, Message}}).
+
+suite() -> [{timetrap, {seconds, 60}}].
+
+all() -> py_test:cases(?MODULE) -- [called].
+
+init_per_suite(Config) -> py_test:start(Config).
+
+end_per_suite(Config) -> py_test:stop(Config).
+
+end_per_testcase(_Case, _Config) ->
+    _ = py:unregister_function(f),
+    ok.
+
+called(Args) -> {called, Args}.
+
+register_f(Fun) ->
+    ok = py:register_function(f, Fun),
+    ok = py:exec(<<"import erlang">>).
+
+%%% Registration
+
+a_registered_function_gets_its_arguments_and_returns(_Config) ->
+    register_f(fun(Args) -> {got, Args} end),
+    {ok, {got, []}} = py:eval(<<"erlang.call('f')">>),
+    {ok, {got, [1, <<"two">>, [3.0], {four, none}]}} =
+        py:eval(<<"erlang.call('f', 1, 'two', [3.0], (a, None))">>, #{a => four}),
+    {ok, {got, [[1, 2]]}} = py:call(erlang, call, [f, [1, 2]]),
+    {ok, true} = py:eval(<<"type(erlang.call('f')[0]) is erlang.Atom">>),
+    {ok, 100001} = py:eval(<<"len(erlang.call('f', *range(100000))[1]) + 1">>).
+
+a_function_is_registered_as_module_and_function(_Config) ->
+    ok = py:register_function(f, ?MODULE, called),
+    {ok, {called, [1]}} = py:call(erlang, call, [f, 1]),
+    ok = py:register_function(f, lists, max),
+    {ok, 5} = py:call(erlang, call, [f, 3, 5]),
+    ok = py:register_function(f, ?MODULE, no_such_function),
+    ?ERROR('Error', _) = py:call(erlang, call, [f, 1]).
+
+names_are_atoms_binaries_or_strings(_Config) ->
+    [begin
+         ok = py:register_function(Name, fun([]) -> N end),
+         {ok, N} = py:call(erlang, call, [<<"größe"/utf8>>]),
+         {ok, N} = py:eval("__import__('erlang').call('größe')"),
+         {ok, N} = py:eval("__import__('erlang').call(a)", #{a => 'größe'}),
+         ok = py:unregister_function(Name),
+         ?ERROR('Error', _) = py:call(erlang, call, [<<"größe"/utf8>>])
+     end || {N, Name} <- [{1, 'größe'}, {2, <<"größe"/utf8>>}, {3, "größe"}]],
+    ok.
+
+the_last_registration_counts(_Config) ->
+    [begin
+         register_f(fun([]) -> N end),
+         {ok, N} = py:call(erlang, call, [f])
+     end || N <- [1, 2, 3]].
+
+an_unregistered_function_is_unknown(_Config) ->
+    register_f(fun(_) -> 1 end),
+    ok = py:unregister_function(f),
+    ok = py:unregister_function(f),
+    ok = py:exec(<<"def reason():\n"
+                   "    try: erlang.call('f')\n"
+                   "    except erlang.Error as e: return (e.class_, e.reason)\n">>),
+    {ok, {error, {undefined_function, <<"f">>}}} = py:call('__main__', reason, []).
+
+what_is_no_function_is_not_registered(_Config) ->
+    [?ERROR('TypeError', _) = py:register_function(f, X)
+     || X <- [fun() -> 1 end, fun(_, _) -> 1 end, f, 1, {a}, {"lists", max}, {lists, <<"max">>}]],
+    [{error, {_, _}} = py:register_function(X, fun(_) -> 1 end) || X <- [1, 1.5, {a}, #{}, [a], [-1]]].
+
+a_function_registered_by_a_process_that_died_stays(_Config) ->
+    py_test:in_process(fun() -> register_f(fun([X]) -> X + 1 end) end),
+    {ok, 2} = py:call(erlang, call, [f, 1]).
+
+%%% Who runs it
+
+the_caller_itself_runs_the_function(_Config) ->
+    Test = self(),
+    put(mine, 17),
+    register_f(fun([]) -> self() =:= Test andalso get(mine) end),
+    {ok, 17} = py:call(erlang, call, [f]),
+    {ok, false} = py_test:in_process(fun() -> py:call(erlang, call, [f]) end),
+    %% What the function puts there stays, and nothing of ours is visible to a later call.
+    register_f(fun([X]) -> put(mine, X) end),
+    {ok, 17} = py:call(erlang, call, [f, 18]),
+    18 = get(mine).
+
+concurrent_callers_run_their_own_callbacks(_Config) ->
+    register_f(fun([N]) -> {get(me), N} end),
+    Work = fun(Me) ->
+                   fun() ->
+                           put(me, Me),
+                           [{ok, {Me, N}} = py:call(erlang, call, [f, N]) || N <- lists:seq(1, 200)],
+                           py_test:messages()
+                   end
+           end,
+    Answers = py_test:at_once([Work(Me) || Me <- lists:seq(1, 20)]),
+    Answers = lists:duplicate(20, []).
+
+python_code_runs_once_around_callbacks(_Config) ->
+    register_f(fun([X]) -> X * 2 end),
+    ok = py:exec(<<"done = []\n"
+                   "def steps():\n"
+                   "    done.append('before')\n"
+                   "    x = erlang.call('f', 1)\n"
+                   "    done.append(x)\n"
+                   "    try:\n"
+                   "        y = erlang.call('f', x)\n"
+                   "    finally:\n"
+                   "        done.append('finally')\n"
+                   "    done.append(y)\n"
+                   "    return erlang.call('f', y)\n">>),
+    {ok, 8} = py:call('__main__', steps, []),
+    {ok, [<<"before">>, 2, <<"finally">>, 4]} = py:eval(<<"done">>).
+
+a_thousand_callbacks_in_one_call(_Config) ->
+    register_f(fun([X]) -> X + 1 end),
+    ok = py:exec(<<"def count(n):\n    x = 0\n    while x < n: x = erlang.call('f', x)\n    return x\n">>),
+    {ok, 1000} = py:call('__main__', count, [1000]),
+    [] = py_test:messages().
+
+a_callback_may_come_during_an_import(Config) ->
+    register_f(fun([]) -> <<"from Erlang">> end),
+    py_test:write_module(Config, asks_while_imported,
+                         "import erlang\nvalue = erlang.call('f')\ndef get(): return value\n"),
+    {ok, <<"from Erlang">>} = py:call(asks_while_imported, get, []).
+
+a_callback_may_come_from_eval_and_exec(_Config) ->
+    register_f(fun([X]) -> X + 1 end),
+    {ok, [2, 3]} = py:eval(<<"[erlang.call('f', i) for i in (1, 2)]">>),
+    ok = py:exec(<<"x = erlang.call('f', 41)">>),
+    {ok, 42} = py:eval(<<"x">>),
+    {ok, [2, 3]} = py:call(builtins, eval, [<<"[erlang.call('f', i) for i in (1, 2)]">>]).
+
+%%% Errors
+
+erlang_exceptions_are_erlang_Error(_Config) ->
+    register_f(fun([Class, Reason]) -> erlang:raise(Class, Reason, []) end),
+    ok = py:exec(<<"def attempt(class_, reason):\n"
+                   "    try: return erlang.call('f', class_, reason)\n"
+                   "    except erlang.Error as e:\n"
+                   "        return (e.class_, e.reason, type(e.stack).__name__, isinstance(e, Exception))\n">>),
+    [begin
+         Expected = {ok, {Class, Reason, <<"list">>, true}},
+         ?assertEqual(Expected, py:call('__main__', attempt, [Class, Reason]))
+     end || Class <- [error, exit, throw],
+            Reason <- [badarg, {my, <<"reason">>}, [1, 2], #{why => 'żółć'}, normal, kill, <<>>, 1 bsl 100]],
+    %% The frames of Erlang, innermost first.
+    register_f(fun([]) -> lists:nth(1, id([])) end),
+    ok = py:exec(<<"def stack():\n"
+                   "    try: erlang.call('f')\n"
+                   "    except erlang.Error as e: return (e.reason, e.stack[0][:2])\n">>),
+    {ok, {function_clause, {lists, nth}}} = py:call('__main__', stack, []).
+
+id(X) -> X.
+
+an_Erlang_exception_that_Python_does_not_catch_fails_the_call(_Config) ->
+    register_f(fun([]) -> error(my_reason) end),
+    ?ERROR('Error', Message) = py:call(erlang, call, [f]),
+    ?assertMatch({_, _}, binary:match(Message, <<"my_reason">>)),
+    {ok, 4.0} = py:call(math, sqrt, [16]).
+
+reasons_without_a_Python_value_are_shown_as_text(_Config) ->
+    Pid = self(),
+    register_f(fun([]) -> error({gone, Pid, fun id/1}) end),
+    ok = py:exec(<<"def reason():\n"
+                   "    try: erlang.call('f')\n"
+                   "    except erlang.Error as e: return str(e.reason)\n">>),
+    {ok, Text} = py:call('__main__', reason, []),
+    ?assertMatch({_, _}, binary:match(Text, list_to_binary(pid_to_list(Pid)))).
+
+a_Python_exception_passes_through_a_callback(_Config) ->
+    Test = self(),
+    register_f(fun([]) ->
+                       Result = py:eval(<<"{}['inner']">>),
+                       Test ! {inner, Result},
+                       {error, Reason} = Result,
+                       error(Reason)
+               end),
+    ok = py:exec(<<"def outer():\n"
+                   "    try: erlang.call('f')\n"
+                   "    except erlang.Error as e: return e.reason\n">>),
+    {ok, {'KeyError', <<"'inner'">>}} = py:call('__main__', outer, []),
+    receive {inner, Inner} -> ?ERROR('KeyError', <<"'inner'">>) = Inner end.
+
+arguments_that_do_not_convert_are_not_sent(_Config) ->
+    Test = self(),
+    register_f(fun(Args) -> Test ! {got, Args} end),
+    ok = py:exec(<<"def attempt(*args):\n"
+                   "    try: erlang.call('f', *args)\n"
+                   "    except erlang.ConversionError as e: return str(e)\n">>),
+    {ok, Text} = py:eval(<<"attempt(1, [object()])">>),
+    ?assertMatch({_, _}, binary:match(Text, <<"object">>)),
+    {error, _} = py:eval(<<"erlang.call('f', object())">>),
+    [] = py_test:messages().
+
+results_that_do_not_convert_raise(_Config) ->
+    register_f(fun([]) -> [1, self()] end),
+    ok = py:exec(<<"def attempt():\n"
+                   "    try: erlang.call('f')\n"
+                   "    except erlang.ConversionError as e: return str(e)\n">>),
+    {ok, Text} = py:call('__main__', attempt, []),
+    ?assertMatch({_, _}, binary:match(Text, <<"pid">>)),
+    {error, _} = py:call(erlang, call, [f]).
+
+wrong_uses_of_erlang_call_are_TypeErrors(_Config) ->
+    ok = py:exec(<<"import erlang">>),
+    [?ERROR('TypeError', _) = py:eval(Code)
+     || Code <- ["erlang.call()", "erlang.call(1)", "erlang.call(b'f')", "erlang.call(None)", "erlang.call(['f'])",
+                 "erlang.call('f', key=1)"]],
+    {error, _} = py:eval(<<"erlang.call('\\ud800')">>),
+    {error, _} = py:eval(<<"erlang.call('')">>),
+    {error, _} = py:eval(<<"erlang.call('x' * 10000)">>).
+
+%%% Nesting
+
+%% Python -> Erlang -> Python -> ... fifty times.
+nested_calls_run_on_the_same_thread(_Config) ->
+    register_f(fun([N]) -> {ok, Threads} = py:call('__main__', down, [N]), Threads end),
+    ok = py:exec(<<"import threading\n"
+                   "local = threading.local()\n"
+                   "def down(n):\n"
+                   "    local.depth = getattr(local, 'depth', 0) + 1\n"
+                   "    try:\n"
+                   "        below = erlang.call('f', n - 1) if n else []\n"
+                   "        return [(threading.get_ident(), local.depth)] + below\n"
+                   "    finally:\n"
+                   "        local.depth -= 1\n">>),
+    {ok, [{Thread, _} | _] = Frames} = py:call('__main__', down, [50]),
+    51 = length(Frames),
+    [Thread] = lists:usort([T || {T, _} <- Frames]),
+    %% The depth that a frame sees when it comes back is its own: the others were there.
+    ?assertEqual(lists:seq(1, 51), [Depth || {_, Depth} <- Frames]),
+    [] = py_test:messages().
+
+nested_calls_see_the_namespace_of_their_process(_Config) ->
+    register_f(fun([]) ->
+                       {ok, 1} = py:eval(<<"x">>),
+                       ok = py:exec(<<"x = 2">>),
+                       {ok, 2} = py:eval(<<"x">>),
+                       done
+               end),
+    ok = py:exec(<<"x = 1\ndef outer(): return (erlang.call('f'), x)">>),
+    {ok, {done, 2}} = py:call('__main__', outer, []).
+
+a_lock_of_the_outer_call_can_be_reentered(_Config) ->
+    register_f(fun([]) -> {ok, V} = py:call('__main__', inner, []), V end),
+    ok = py:exec(<<"import threading\n"
+                   "lock = threading.RLock()\n"
+                   "def inner():\n"
+                   "    if not lock.acquire(timeout=5): return 'not reentered'\n"
+                   "    lock.release()\n"
+                   "    return 'reentered'\n"
+                   "def outer():\n"
+                   "    with lock: return erlang.call('f')\n">>),
+    {ok, <<"reentered">>} = py:call('__main__', outer, []).
+
+a_nested_call_can_time_out_and_the_outer_goes_on(_Config) ->
+    register_f(fun([]) -> py:call('__main__', loop, [], #{}, 20) end),
+    ok = py:exec(<<"def loop():\n"
+                   "    while True: pass\n"
+                   "def outer():\n"
+                   "    first = erlang.call('f')\n"
+                   "    return [first, erlang.call('f'), sum(range(100000))]\n">>),
+    {ok, [{error, timeout}, {error, timeout}, 4999950000]} = py:call('__main__', outer, []),
+    {ok, [{error, timeout}, {error, timeout}, 4999950000]} = py:call('__main__', outer, [], #{}, 20000),
+    [] = py_test:messages().
+
+%% Each level takes some of the executor's stack: what is left in the end is an exception.
+nesting_without_end_is_a_RecursionError(_Config) ->
+    register_f(fun([N]) ->
+                       case py:call('__main__', deeper, [N + 1]) of
+                           {ok, V} -> V;
+                           ?ERROR(Type, _) -> {Type, N}
+                       end
+               end),
+    ok = py:exec(<<"def deeper(n): return erlang.call('f', n)">>),
+    {ok, {'RecursionError', N}} = py:call('__main__', deeper, [0]),
+    ct:log("~b levels", [N]),
+    ?assert(N >= 100 orelse N),
+    {ok, 4.0} = py:call(math, sqrt, [16]),
+    [] = py_test:messages().
+
+a_call_of_another_process_in_a_callback_is_no_nested_call(_Config) ->
+    register_f(fun([]) ->
+                       {ok, V} = py_test:in_process(fun() -> py:eval(<<"'x' in globals()">>) end),
+                       V
+               end),
+    ok = py:exec(<<"x = 1">>),
+    [{ok, false} = py:call(erlang, call, [f]) || _ <- lists:seq(1, 20)],
+    [] = py_test:messages().
+
+%% As many callers as there are executors, and more, are in a callback; the callback ends
+%% only when others have been served.
+calls_of_others_go_on_during_callbacks(_Config) ->
+    Test = self(),
+    register_f(fun([]) -> Test ! {in_callback, self()}, receive go_on -> done end end),
+    Workers = [py_test:worker() || _ <- lists:seq(1, 2 * py:num_executors() + 1)],
+    [begin
+         py_test:start(W, fun() -> py:call(erlang, call, [f]) end),
+         receive {in_callback, Pid} when Pid =:= element(1, W) -> ok after 5000 -> error(not_called) end
+     end || W <- Workers],
+    Work = fun() -> [{ok, 4.0} = py:call(math, sqrt, [16], #{}, 10000) || _ <- lists:seq(1, 100)], done end,
+    Answers = py_test:at_once(lists:duplicate(10, Work)),
+    Answers = lists:duplicate(10, done),
+    [Pid ! go_on || {Pid, _} <- Workers],
+    [{ok, done} = py_test:answer(W) || W <- Workers],
+    [py_test:end_worker(W) || W <- Workers],
+    ok.
+
+%%% Giving up
+
+a_killed_caller_in_a_callback_frees_its_executor(_Config) ->
+    Test = self(),
+    register_f(fun([]) -> Test ! {in_callback, self()}, receive never -> ok end end),
+    [begin
+         {Pid, Monitor} = spawn_monitor(fun() -> py:call(erlang, call, [f]) end),
+         receive {in_callback, Pid} -> ok after 10000 -> error({no_executor_left, N}) end,
+         exit(Pid, kill),
+         receive {'DOWN', Monitor, process, Pid, killed} -> ok end
+     end || N <- lists:seq(1, 4 * py:num_executors() + 70)],
+    Work = fun() -> py:call(math, sqrt, [16], #{}, 10000) end,
+    Count = 2 * py:num_executors(),
+    Answers = py_test:at_once(lists:duplicate(Count, Work)),
+    Answers = lists:duplicate(Count, {ok, 4.0}),
+    [] = py_test:messages().
+
+%% The function is Erlang's and ends when it ends; the call does not outlive it.
+a_timeout_in_a_callback_ends_the_call(_Config) ->
+    register_f(fun([]) -> receive never -> ok after 50 -> late end end),
+    ok = py:exec(<<"after = []\n"
+                   "def outer():\n"
+                   "    x = erlang.call('f')\n"
+                   "    after.append(x)\n"
+                   "    while True: pass\n">>),
+    {Time, {error, timeout}} =
+        py_test:milliseconds(fun() -> py:call('__main__', outer, [], #{}, 10) end),
+    ?assert(Time < 1000 orelse Time),
+    [] = py_test:messages(),
+    {ok, 4.0} = py:call(math, sqrt, [16]),
+    %% Of two callbacks the second is not run.
+    ok = py:exec(<<"def twice(): return [erlang.call('f'), erlang.call('f')]">>),
+    {error, timeout} = py:call('__main__', twice, [], #{}, 10),
+    [] = py_test:messages().
+
+a_callback_after_the_timeout_does_not_run(Config) ->
+    Fifo = py_test:block(Config),
+    Test = self(),
+    register_f(fun([]) -> Test ! it_ran end),
+    ok = py:exec(<<"import os\n"
+                   "raised = []\n"
+                   "def outer(fifo):\n"
+                   "    try:\n"
+                   "        os.close(os.open(fifo, 0))\n"
+                   "        erlang.call('f')\n"
+                   "    except BaseException as e:\n"
+                   "        raised.append(type(e).__name__)\n"
+                   "        raise\n">>),
+    {error, timeout} = py:call('__main__', outer, [Fifo], #{}, 20),
+    ok = py_test:release(Fifo),
+    py_test:wait_until(fun() -> py:eval(<<"len(raised)">>) =/= {ok, 0} orelse py_test:messages() =/= [] end, 2000),
+    {ok, [<<"Cancelled">>]} = py:eval(<<"raised">>),
+    [] = py_test:messages().
+
+a_callback_from_a_Python_thread_is_a_RuntimeError(_Config) ->
+    register_f(fun([]) -> done end),
+    ok = py:exec(<<"import threading\n"
+                   "def attempt():\n"
+                   "    answers = []\n"
+                   "    def run():\n"
+                   "        try: answers.append(erlang.call('f'))\n"
+                   "        except RuntimeError as e: answers.append(str(e))\n"
+                   "    thread = threading.Thread(target=run)\n"
+                   "    thread.start()\n"
+                   "    thread.join()\n"
+                   "    return answers\n">>),
+    {ok, [Text]} = py:call('__main__', attempt, []),
+    ?assertMatch({_, _}, binary:match(Text, <<"thread">>)),
+    {ok, done} = py:call(erlang, call, [f]),
+    [] = py_test:messages().
+
+nothing_is_left_in_the_mailbox(_Config) ->
+    register_f(fun([X]) -> X end),
+    ok = py:exec(<<"def many(n):\n    for i in range(n): erlang.call('f', i)\n    return n\n">>),
+    Known = [{ok, 100}, {error, timeout}],
+    [?assert(lists:member(py:call('__main__', many, [100], #{}, T), Known)) || _ <- lists:seq(1, 100), T <- [0, 1, 2]],
+    [{ok, 1} = py:call('__main__', many, [1]) || _ <- lists:seq(1, 100)],
+    [] = py_test:messages().

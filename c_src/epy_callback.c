@@ -102,8 +102,10 @@ static bool open_and_send(epy_executor *ex, epy_frame *f, ErlNifEnv *env, ERL_NI
 /* Waits for the outcome or the cancel, and runs what comes nested meanwhile. */
 static void wait_in(epy_executor *ex, epy_frame *f)
 {
+    bool outermost = !f->outer; /* else the executor has left its queue already */
     PyThreadState *ts = PyEval_SaveThread();
-    epy_executor_leave_queue(ex);
+    if (outermost)
+        epy_executor_leave_queue(ex);
     pthread_mutex_lock(&ex->frame_lock);
     while (!f->env && !f->cancelled) {
         epy_request *req = f->nested;
@@ -120,7 +122,8 @@ static void wait_in(epy_executor *ex, epy_frame *f)
     }
     ex->frames = f->outer;
     pthread_mutex_unlock(&ex->frame_lock);
-    epy_executor_rejoin_queue(ex);
+    if (outermost)
+        epy_executor_rejoin_queue(ex);
     PyEval_RestoreThread(ts);
 }
 
@@ -169,7 +172,7 @@ PyObject *epy_callback_call(epy_interp *interp, PyObject *name, PyObject *args)
     if (!f.req || ex->interp != interp)
         return PyErr_Format(PyExc_RuntimeError,
                             "erlang.call() works on the thread of a request from Erlang only");
-    if (!epy_executor_has_stack(ex))
+    if (!epy_executor_has_stack(ex, EPY_STACK_RESERVE))
         return PyErr_Format(PyExc_RecursionError,
                             "Python and Erlang call each other too deeply");
     ErlNifEnv *env = enif_alloc_env();
@@ -184,10 +187,11 @@ PyObject *epy_callback_call(epy_interp *interp, PyObject *name, PyObject *args)
     }
     wait_in(ex, &f);
     refuse_rest(&f);
-    if (f.env)
-        result = convert_outcome(interp, &f);
-    else
+    if (f.cancelled) {
+        epy_interrupt_told(ex, f.req);
         PyErr_SetString(interp->objects.cancelled, "the request was cancelled");
+    } else
+        result = convert_outcome(interp, &f);
 done:
     if (f.env)
         enif_free_env(f.env);

@@ -6,8 +6,8 @@
  */
 #include "epy_code.h"
 
-#define CACHE_ENTRIES 1024
-#define CACHE_SOURCE_MAX 16384 /* longer sources are not kept */
+#define CACHE_ENTRIES 512
+#define CACHE_SOURCE_MAX 4096 /* longer sources are not kept */
 
 static PyObject *compile(epy_interp *interp, PyObject *source, bool exec)
 {

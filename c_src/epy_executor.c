@@ -2,8 +2,8 @@
 /*
  * The executor's thread.
  *
- *            thread starts          ready for requests          resize() to fewer
- *   ABSENT ----------------> STARTING ----------------> READY ---------------> ABSENT
+ *            thread starts          ready for requests
+ *   ABSENT ----------------> STARTING ----------------> READY
  *                               |
  *                               +--> FAILED (a sub-interpreter could not be made)
  */
@@ -37,11 +37,13 @@ int epy_thread_start(const char *name, void *(*main)(void *), void *arg)
 {
     pthread_t thread;
     pthread_attr_t attr;
-    sigset_t all, old;
+    sigset_t none, old;
     if (pthread_attr_init(&attr) != 0)
         return EPY_ETHREAD;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are Erlang's */
+    /* Programs that Python starts inherit the mask of its thread.  The handlers are
+     * Erlang's, which only write to a pipe and may run anywhere. */
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, &old);
     int failed = pthread_attr_setstacksize(&attr, EPY_STACK_SIZE) ||
                  pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) ||
                  pthread_create(&thread, &attr, main, arg);
@@ -60,7 +62,7 @@ static void finish(epy_executor *ex, epy_request *req, ERL_NIF_TERM result)
         epy_interrupt_end(ex, req);
         return;
     }
-    atomic_store_explicit(&ex->current, atomic_load(&req->outer), memory_order_release);
+    atomic_store_explicit(&ex->current, req->outer, memory_order_release);
     epy_request_reply(req, result);
     epy_request_free(req);
 }
@@ -73,7 +75,7 @@ void epy_executor_run(epy_executor *ex, epy_request *req)
         epy_request_free(req); /* cancelled before it ran */
         return;
     }
-    atomic_store_explicit(&req->outer, atomic_load(&ex->current), memory_order_relaxed);
+    req->outer = atomic_load(&ex->current);
     atomic_store_explicit(&ex->current, req, memory_order_release);
     if (!epy_runtime_is_running())
         result = epy_error_term(req->env, epy_atom.not_running);
@@ -151,7 +153,7 @@ static void loop(epy_executor *ex)
     unsigned served = 0;
     atomic_fetch_add(&interp->serving, 1);
     epy_idle_heat(&interp->idle);
-    while (!atomic_load_explicit(&ex->retire, memory_order_relaxed)) {
+    for (;;) {
         if (surplus(interp)) {
             park(ex);
             continue;
@@ -166,13 +168,11 @@ static void loop(epy_executor *ex)
         if (++served % YIELD_EVERY == 0)
             offer_gil();
     }
-    atomic_fetch_sub(&interp->serving, 1);
-    cool(ex); /* whatever it was woken for is another's now */
 }
 
-bool epy_executor_has_stack(const epy_executor *ex)
+bool epy_executor_has_stack(const epy_executor *ex, size_t bytes)
 {
-    return (char *)__builtin_frame_address(0) > ex->stack_limit;
+    return (char *)__builtin_frame_address(0) - ex->stack_end > (ptrdiff_t)bytes;
 }
 
 static void set_state(epy_executor *ex, int state)
@@ -181,16 +181,14 @@ static void set_state(epy_executor *ex, int state)
     epy_futex_wake_one(&ex->ready);
 }
 
-/* Serves until it is retired.  Attached at first, detached at the end. */
+/* Serves for ever; attached. */
 static void serve(epy_executor *ex)
 {
     ex->ident = PyThread_get_thread_ident();
-    ex->stack_limit = (char *)__builtin_frame_address(0) - EPY_STACK_SIZE + EPY_STACK_RESERVE;
+    /* What the thread library and this function have taken is less than 64 KB. */
+    ex->stack_end = (char *)__builtin_frame_address(0) - EPY_STACK_SIZE + (64 << 10);
     set_state(ex, READY);
     loop(ex);
-    PyThreadState_Clear(ex->tstate);
-    PyThreadState_DeleteCurrent();
-    set_state(ex, ABSENT);
 }
 
 static void *executor_main(void *arg)
@@ -206,7 +204,7 @@ static void *executor_main(void *arg)
     return NULL;
 }
 
-/* ---- starting and retiring ---- */
+/* ---- starting ---- */
 
 static int wait_state(epy_executor *ex, int from)
 {
@@ -222,11 +220,12 @@ static void link_to(epy_executor *ex, epy_interp *interp)
     atomic_store(&interp->executors, ex);
 }
 
-/* A retired executor of this interpreter, or a new one; under table_lock. */
+/* An executor of this interpreter whose thread did not start, or a new one; under
+ * table_lock. */
 static epy_executor *find_slot(epy_interp *interp)
 {
     for (epy_executor *ex = atomic_load(&interp->executors); ex; ex = ex->next)
-        if (atomic_load(&ex->ready) == ABSENT)
+        if (atomic_load(&ex->ready) == ABSENT || atomic_load(&ex->ready) == FAILED)
             return ex;
     unsigned n = atomic_load(&table_size);
     if (n == EXECUTORS_MAX)
@@ -244,10 +243,8 @@ static epy_executor *take_slot(epy_interp *interp)
 {
     pthread_mutex_lock(&table_lock);
     epy_executor *ex = find_slot(interp);
-    if (ex) {
-        atomic_store(&ex->retire, false);
+    if (ex)
         atomic_store(&ex->ready, STARTING);
-    }
     pthread_mutex_unlock(&table_lock);
     return ex;
 }
@@ -309,34 +306,21 @@ void epy_executor_rejoin_queue(epy_executor *ex)
         epy_idle_heat(&ex->interp->idle);
 }
 
-/* Ends the thread of an executor that is idle, or becomes so. */
-static void retire(epy_executor *ex)
-{
-    atomic_store(&ex->retire, true);
-    while (atomic_load(&ex->ready) == READY) {
-        epy_idle_wake(&ex->interp->idle); /* any sleeper; those that stay sleep on */
-        epy_idle_wake(&ex->interp->parking);
-        epy_sleep_ns(100000);
-    }
-}
-
 int epy_executors_resize(epy_interp *interp, int n)
 {
     int r = EPY_OK;
-    atomic_store(&interp->wanted, n);
-    for (int have = epy_executors_count(interp); r == EPY_OK && have < n; have++)
+    atomic_store(&interp->wanted, n); /* those above it park when they next look for work */
+    for (int have = count(interp, READY); r == EPY_OK && have < n; have++)
         r = start_and_wait(interp, executor_main);
-    epy_executor *ex = atomic_load(&interp->executors);
-    for (int have = epy_executors_count(interp); ex && have > n; ex = ex->next) {
-        if (atomic_load(&ex->ready) != READY || atomic_load(&ex->current))
-            continue; /* one that is stuck cannot be retired; others can */
-        retire(ex);
-        have--;
-    }
-    /* One may have parked itself while others that are gone now still served. */
-    while (atomic_load(&interp->serving) < n && epy_idle_wake(&interp->parking))
-        epy_sleep_ns(100000);
+    while (epy_idle_wake(&interp->parking))
+        continue; /* each serves, or parks again */
     return r;
+}
+
+void epy_executors_relieve(epy_interp *interp)
+{
+    if (atomic_load(&interp->serving) < atomic_load(&interp->wanted))
+        add_spare(interp);
 }
 
 int epy_executors_count(epy_interp *interp)

@@ -16,6 +16,7 @@
  * for the conversion of deep values on top. */
 #define EPY_STACK_SIZE ((size_t)16 << 20)
 #define EPY_STACK_RESERVE ((size_t)6 << 20) /* left for what runs at the end of a chain */
+#define EPY_STACK_LAST ((size_t)512 << 10)  /* left at the deepest level of a conversion */
 
 struct epy_executor {
     epy_executor *next;          /* interp->executors; constant once linked */
@@ -23,8 +24,7 @@ struct epy_executor {
     epy_interp *interp;          /* constant */
     PyThreadState *tstate;       /* the thread's own */
     unsigned long ident;         /* constant once ready: what PyThreadState_SetAsyncExc takes */
-    char *stack_limit;           /* constant: a chain that is deeper is refused */
-    atomic_bool retire;          /* set by the runtime: end the thread when next idle */
+    char *stack_end;             /* constant: the stack grows down to here */
     atomic_int ready;            /* futex word: see the states in epy_executor.c */
 
     pthread_mutex_t interrupt_lock;   /* guards the delivery of interrupts; never waits */
@@ -38,16 +38,19 @@ struct epy_executor {
 /* The executor that the calling thread is, or NULL. */
 extern _Thread_local epy_executor *epy_self;
 
-/* Makes the interpreter have n executors: starts some, or retires some. */
+/* Makes n executors serve the interpreter: starts some, or lets some park. */
 EPY_NOGIL int epy_executors_resize(epy_interp *interp, int n);
 
-/* Is there stack enough to go one level deeper in a chain?  The calling thread
- * is this executor. */
-bool epy_executor_has_stack(const epy_executor *ex);
+/* Are so many bytes of the stack left?  The calling thread is this executor. */
+bool epy_executor_has_stack(const epy_executor *ex, size_t bytes);
 
 /* Starts the first executor of a sub-interpreter that does not exist yet: its
  * thread creates it and sets it up.  Waits for that; on failure `error` says why. */
 EPY_NOGIL int epy_executor_start_subinterp(epy_interp *interp, char *error, size_t error_size);
+
+/* The queue does not move and nobody is asleep: if executors wait in callbacks,
+ * lets a spare serve. */
+EPY_ANY void epy_executors_relieve(epy_interp *interp);
 
 /* How many executors the interpreter has. */
 EPY_ANY int epy_executors_count(epy_interp *interp);
@@ -66,7 +69,7 @@ EPY_NOGIL void epy_executor_rejoin_queue(epy_executor *ex);
 /* Is a request queued or running on this interpreter? */
 EPY_ANY bool epy_executors_busy(epy_interp *interp);
 
-/* A detached thread with the stack that Python needs and all signals blocked.
+/* A detached thread with the stack that Python needs and no signal blocked.
  * The name is what ps and gdb show: at most 15 characters. */
 int epy_thread_start(const char *name, void *(*main)(void *), void *arg);
 

@@ -13,12 +13,14 @@ void epy_interp_init(epy_interp *interp, int id)
     epy_queue_init(&interp->queue);
     epy_idle_init(&interp->idle);
     epy_idle_init(&interp->parking);
-    epy_service_init(&interp->service);
+    epy_service_init(&interp->service, interp);
+    epy_service_init(&interp->reaper, interp);
 }
 
 /* ---- set-up ---- */
 
-static int append_path(const char *path)
+/* First, so that no other module of that name hides the package. */
+static int prepend_path(const char *path)
 {
     int r = -1;
     PyObject *sys_path = PySys_GetObject("path"); /* borrowed */
@@ -26,7 +28,7 @@ static int append_path(const char *path)
     if (!sys_path || !PyList_Check(sys_path))
         PyErr_SetString(PyExc_RuntimeError, "sys.path is not a list");
     else if (dir)
-        r = PyList_Append(sys_path, dir);
+        r = PyList_Insert(sys_path, 0, dir);
     Py_XDECREF(dir);
     return r;
 }
@@ -53,7 +55,7 @@ int epy_interp_setup(epy_interp *interp, const char *python_path)
     interp->python_id = PyInterpreterState_GetID(interp->state);
     epy_runtime_add_interp(interp); /* the import of _erlang looks for it */
     if (epy_names_init(&interp->names) < 0 || find_objects(&interp->objects) < 0 ||
-        append_path(python_path) < 0)
+        prepend_path(python_path) < 0)
         return -1;
     interp->objects.module = PyImport_ImportModule("_erlang");
     if (!interp->objects.module)
@@ -114,5 +116,5 @@ void epy_interp_drop(epy_interp *interp, PyObject *object)
     drop_job *drop = enif_alloc(sizeof *drop); /* aborts the VM rather than return NULL */
     drop->job.run = run_drop;
     drop->object = object;
-    epy_service_post(&interp->service, &drop->job);
+    epy_service_post(&interp->reaper, &drop->job);
 }

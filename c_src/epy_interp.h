@@ -39,7 +39,8 @@ struct epy_interp {
     epy_names names;              /* atoms, and what they are in this interpreter */
     epy_queue queue;              /* of requests */
     epy_idle idle;                /* its executors */
-    epy_service service;          /* interrupts and dropped references */
+    epy_service service;          /* interrupts */
+    epy_service reaper;           /* dropped references: a destructor may block */
     epy_idle parking;             /* executors that are not needed now; epy_executor.c */
     atomic_int wanted;            /* executors that are to serve; written by the runtime */
     atomic_int serving;           /* executors that serve: neither parked nor in a callback */

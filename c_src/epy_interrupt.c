@@ -6,37 +6,24 @@
 #include "epy_callback.h"
 #include "epy_error.h"
 
-/* Of executor and interrupter, the second one frees. */
-static void part(epy_request *req)
-{
-    if (atomic_fetch_add(&req->parted, 1) == 1)
-        epy_request_free(req);
-}
-
-/* Does this executor run the request now, be it below a nested one? */
-static bool runs(epy_executor *ex, epy_request *req)
-{
-    epy_request *r = atomic_load(&ex->current);
-    while (r && r != req)
-        r = atomic_load(&r->outer);
-    return r != NULL;
-}
-
 static void run_interrupt(epy_job *job, epy_interp *interp)
 {
     epy_request *req = EPY_CONTAINER(job, epy_request, interrupt);
     epy_executor *ex = req->executor;
     pthread_mutex_lock(&ex->interrupt_lock);
-    if (runs(ex, req))
+    /* The executor has not parted: it runs the request, maybe below a nested one,
+     * or is about to. */
+    if (atomic_load(&req->parted) == 0 && !req->told)
         PyThreadState_SetAsyncExc(ex->ident, interp->objects.cancelled);
+    bool last = atomic_fetch_add(&req->parted, 1) == 1;
     pthread_mutex_unlock(&ex->interrupt_lock);
-    part(req);
+    if (last)
+        epy_request_free(req);
 }
 
 /* The request has just become CANCELLED out of RUNNING by the calling thread. */
 static void interrupt(epy_request *req)
 {
-    epy_callback_cancel(req->executor, req);
     req->interrupt.run = run_interrupt;
     epy_service_post(&req->interp->service, &req->interrupt);
 }
@@ -50,6 +37,7 @@ bool epy_cancel(uint64_t id)
         return true; /* whoever takes it off the queue frees it */
     if (!epy_request_move_id(req, id, EPY_REQ_RUNNING, EPY_REQ_CANCELLED))
         return false;
+    epy_callback_cancel(req->executor, req);
     interrupt(req);
     return true;
 }
@@ -62,7 +50,9 @@ bool epy_cancel_reply(epy_request *req, ERL_NIF_TERM atom_reason)
             enif_free_env(env);
         return false;
     }
-    /* The tag stays readable until both parties have parted. */
+    /* After this no callback's message follows the reply (R3).  The tag stays
+     * readable until both parties have parted. */
+    epy_callback_cancel(req->executor, req);
     ERL_NIF_TERM tag = enif_make_copy(env, req->tag);
     ERL_NIF_TERM message = enif_make_tuple2(env, tag, epy_error_term(env, atom_reason));
     (void)enif_send(NULL, &req->caller, env, message); /* fails when nobody waits any more */
@@ -74,8 +64,18 @@ bool epy_cancel_reply(epy_request *req, ERL_NIF_TERM atom_reason)
 void epy_interrupt_end(epy_executor *ex, epy_request *req)
 {
     pthread_mutex_lock(&ex->interrupt_lock);
-    atomic_store(&ex->current, atomic_load(&req->outer));
+    atomic_store(&ex->current, req->outer);
+    PyThreadState_SetAsyncExc(ex->ident, NULL);
+    bool last = atomic_fetch_add(&req->parted, 1) == 1;
+    pthread_mutex_unlock(&ex->interrupt_lock);
+    if (last)
+        epy_request_free(req);
+}
+
+void epy_interrupt_told(epy_executor *ex, epy_request *req)
+{
+    pthread_mutex_lock(&ex->interrupt_lock);
+    req->told = true;
     PyThreadState_SetAsyncExc(ex->ident, NULL);
     pthread_mutex_unlock(&ex->interrupt_lock);
-    part(req);
 }

@@ -26,6 +26,10 @@ EPY_ANY bool epy_cancel(uint64_t id);
 /* As above, and sends {Tag, Result} in place of the executor. */
 EPY_ANY bool epy_cancel_reply(epy_request *req, ERL_NIF_TERM atom_reason);
 
+/* The code of this request is told of the cancel in another way, by an exception
+ * that the caller raises: no second one follows. */
+EPY_GIL void epy_interrupt_told(epy_executor *ex, epy_request *req);
+
 /* The executor's end of a request that was cancelled while it ran. */
 EPY_GIL void epy_interrupt_end(epy_executor *ex, epy_request *req);
 

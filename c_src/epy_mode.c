@@ -100,12 +100,22 @@ int epy_dict_visit(PyObject *d, epy_pair_visitor visit, void *arg)
 #else
 int epy_dict_visit(PyObject *d, epy_pair_visitor visit, void *arg)
 {
-    /* The visitor runs no Python code, so the dict stays as it is. */
+    /* The visitor may run Python code (iteration of a subclass of set, or the
+     * collector), which may change the dict. */
     PyObject *key, *value;
-    Py_ssize_t pos = 0;
+    Py_ssize_t pos = 0, size = PyDict_GET_SIZE(d);
     int r = 0;
-    while (r == 0 && PyDict_Next(d, &pos, &key, &value))
+    while (r == 0 && PyDict_Next(d, &pos, &key, &value)) {
+        Py_INCREF(key);
+        Py_INCREF(value);
         r = visit(arg, key, value);
+        Py_DECREF(key);
+        Py_DECREF(value);
+        if (r == 0 && PyDict_GET_SIZE(d) != size) {
+            PyErr_SetString(PyExc_RuntimeError, "dictionary changed size during conversion");
+            r = -1;
+        }
+    }
     return r;
 }
 #endif

@@ -18,10 +18,11 @@ static bool look(epy_interp *interp, uint64_t *seen)
 {
     uint64_t popped = atomic_load_explicit(&interp->popped, memory_order_relaxed);
     bool waiting = !epy_queue_empty(&interp->queue), moved = popped != *seen;
-    if (waiting && !moved)
-        epy_idle_wake(&interp->idle);
+    if (waiting && !moved && !epy_idle_wake(&interp->idle))
+        epy_executors_relieve(interp);
     *seen = popped;
-    return waiting || moved;
+    /* One that is hot may be between the queue and its request. */
+    return waiting || moved || atomic_load(&interp->idle.hot) > 0;
 }
 
 /* Cancels what an executor runs for a caller that is gone.  The request may end

@@ -6,7 +6,7 @@
 
 static ErlNifResourceType *type;
 
-/* R5: a destructor never enters Python; the interpreter's service thread does. */
+/* R5: a destructor never enters Python; the reaper does. */
 static void destroy(ErlNifEnv *env, void *object)
 {
     (void)env;

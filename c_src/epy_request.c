@@ -19,6 +19,7 @@
 #define STATE_BITS 3
 #define STATE_MASK 7u
 #define INDEX_BITS 24
+#define GENERATION_MASK ((UINT64_C(1) << (64 - INDEX_BITS)) - 1) /* what an id has room for */
 
 static _Atomic(epy_request *) chunks[CHUNKS];
 static atomic_uint num_chunks;             /* written under grow_lock */
@@ -114,7 +115,7 @@ static bool legal(epy_req_state from, epy_req_state to)
 {
     static const uint8_t next[] = {
         [EPY_REQ_FREE] = 1 << EPY_REQ_QUEUED,
-        [EPY_REQ_QUEUED] = 1 << EPY_REQ_RUNNING | 1 << EPY_REQ_CANCELLED,
+        [EPY_REQ_QUEUED] = 1 << EPY_REQ_RUNNING | 1 << EPY_REQ_DONE | 1 << EPY_REQ_CANCELLED,
         [EPY_REQ_RUNNING] = 1 << EPY_REQ_DONE | 1 << EPY_REQ_CANCELLED,
         [EPY_REQ_DONE] = 1 << EPY_REQ_FREE,
         [EPY_REQ_CANCELLED] = 1 << EPY_REQ_FREE,
@@ -186,11 +187,12 @@ epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, ERL_NIF_TERM tupl
         return NULL;
     }
     req->tag = elements[0];
-    for (int i = 1; i < arity; i++)
-        req->terms[i - 1] = elements[i];
+    for (int i = 0; i < EPY_REQ_TERMS; i++)
+        req->terms[i] = i + 1 < arity ? elements[i + 1] : epy_atom.undefined;
     req->op = op;
     req->ns = NULL;
-    atomic_store_explicit(&req->outer, NULL, memory_order_relaxed);
+    req->outer = NULL;
+    req->told = false;
     req->executor = NULL;
     atomic_store_explicit(&req->parted, 0, memory_order_relaxed);
     enif_self(caller_env, &req->caller);
@@ -207,8 +209,8 @@ void epy_request_free(epy_request *req)
     req->ns = NULL;
     uint64_t word = atomic_load_explicit(&req->word, memory_order_relaxed);
     EPY_ASSERT(R3, legal(state_of(word), EPY_REQ_FREE));
-    atomic_store_explicit(&req->word, ((word >> STATE_BITS) + 1) << STATE_BITS,
-                          memory_order_release);
+    uint64_t generation = ((word >> STATE_BITS) + 1) & GENERATION_MASK;
+    atomic_store_explicit(&req->word, generation << STATE_BITS, memory_order_release);
     push_free(req);
 }
 
@@ -221,8 +223,7 @@ void epy_request_reply(epy_request *req, ERL_NIF_TERM result)
 
 void epy_request_refuse(epy_request *req, ERL_NIF_TERM atom_reason)
 {
-    if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_RUNNING) &&
-        epy_request_move(req, EPY_REQ_RUNNING, EPY_REQ_DONE))
+    if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE))
         epy_request_reply(req, enif_make_tuple2(req->env, epy_atom.error, atom_reason));
     epy_request_free(req);
 }

@@ -9,6 +9,9 @@
  *              v                    v
  *           CANCELLED -----------------> (executor frees)
  *
+ * Whoever refuses a request that it took off the queue moves it from QUEUED to
+ * DONE.
+ *
  * Each transition is one compare-and-exchange of `word`, so exactly one party
  * decides how the request ends (R3): the executor that reaches DONE sends the
  * reply; a canceller that reaches CANCELLED sends its own answer or none.
@@ -48,9 +51,10 @@ struct epy_request {
     epy_interp *interp;         /* where it is queued; interpreters are never freed */
     epy_namespace *ns;          /* strong; put in epy_request_free() */
     epy_executor *executor;     /* set before RUNNING; executors are never freed */
-    _Atomic(epy_request *) outer; /* executor's: the request whose stack this one runs on */
+    epy_request *outer;         /* executor's: the request whose stack this one runs on */
     epy_request *nested_next;   /* in a frame's inbox; under the executor's frame_lock */
     epy_job interrupt;          /* the service's, once cancelled while RUNNING */
+    bool told;                  /* Cancelled was raised; under the executor's interrupt_lock */
     atomic_int parted;          /* of the executor and the interrupter, who is through */
 };
 

@@ -152,7 +152,7 @@ static void *python_main(void *arg)
     atomic_store(&runtime.python, r < 0 ? PYTHON_FAILED : PYTHON_STARTED);
     epy_futex_wake_one(&runtime.python);
     if (r == 0)
-        epy_service_loop(&runtime.slots[0]);
+        epy_service_loop(&runtime.slots[0].service);
     return NULL;
 }
 
@@ -160,11 +160,15 @@ static int ensure_python(void)
 {
     if (atomic_load(&runtime.python) == PYTHON_STARTED)
         return EPY_OK;
-    if (epy_thread_start("epy_main", python_main, NULL) < 0 || epy_monitor_start() < 0)
+    if (epy_monitor_start() < 0 || epy_thread_start("epy_main", python_main, NULL) < 0)
         return fail(EPY_ETHREAD, "a thread could not be started");
     while (atomic_load(&runtime.python) == PYTHON_STARTING)
         epy_futex_wait(&runtime.python, PYTHON_STARTING, -1);
-    return atomic_load(&runtime.python) == PYTHON_STARTED ? EPY_OK : EPY_EPYTHON;
+    if (atomic_load(&runtime.python) != PYTHON_STARTED)
+        return EPY_EPYTHON;
+    return epy_service_start(&runtime.slots[0].reaper, "reaper") < 0
+               ? fail(EPY_ETHREAD, "a thread could not be started")
+               : EPY_OK;
 }
 
 /* ---- the application's start and stop, on the runtime's thread ---- */
@@ -178,8 +182,10 @@ static int start_subinterp(int id)
         atomic_store(&runtime.interps[id], NULL);
         return r;
     }
-    return epy_service_start(interp) < 0 ? fail(EPY_ETHREAD, "a thread could not be started")
-                                         : EPY_OK;
+    if (epy_service_start(&interp->service, "service") < 0 ||
+        epy_service_start(&interp->reaper, "reaper") < 0)
+        return fail(EPY_ETHREAD, "a thread could not be started");
+    return EPY_OK;
 }
 
 /* Makes what the plan asks for; what is there already stays. */

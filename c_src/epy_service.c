@@ -5,10 +5,9 @@
 #include "epy_executor.h"
 #include "epy_interp.h"
 
-#include <stdio.h>
-
-void epy_service_init(epy_service *service)
+void epy_service_init(epy_service *service, epy_interp *interp)
 {
+    service->interp = interp;
     epy_queue_init(&service->jobs);
     epy_idle_init(&service->idle);
 }
@@ -19,15 +18,14 @@ void epy_service_post(epy_service *service, epy_job *job)
     epy_idle_notify(&service->idle);
 }
 
-void epy_service_loop(epy_interp *interp)
+void epy_service_loop(epy_service *service)
 {
-    epy_service *service = &interp->service;
     epy_idle_heat(&service->idle);
     for (;;) {
         epy_qnode *n = epy_queue_pop(&service->jobs);
         if (n) {
             epy_job *job = EPY_CONTAINER(n, epy_job, node);
-            job->run(job, interp);
+            job->run(job, service->interp);
             continue;
         }
         PyThreadState *ts = PyEval_SaveThread();
@@ -38,18 +36,18 @@ void epy_service_loop(epy_interp *interp)
 
 static void *service_main(void *arg)
 {
-    epy_interp *interp = arg;
-    PyThreadState *ts = PyThreadState_New(interp->state);
+    epy_service *service = arg;
+    PyThreadState *ts = PyThreadState_New(service->interp->state);
     if (!ts)
         Py_FatalError("erlang_python: no memory for the service thread's state");
     PyEval_RestoreThread(ts);
-    epy_service_loop(interp);
+    epy_service_loop(service);
     return NULL;
 }
 
-int epy_service_start(epy_interp *interp)
+int epy_service_start(epy_service *service, const char *name)
 {
-    char name[16];
-    snprintf(name, sizeof name, "epy_service_%d", interp->id);
-    return epy_thread_start(name, service_main, interp);
+    char full[16];
+    PyOS_snprintf(full, sizeof full, "epy_%s_%d", name, service->interp->id);
+    return epy_thread_start(full, service_main, service);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The service thread of an interpreter: does there what must be done from
- * outside its executors and must not be done on a scheduler (R1), such as to
- * interrupt a request or to drop a reference.  The main interpreter's service
- * thread is also what Python calls the main thread.
+ * The service threads of an interpreter: do there what must be done from outside
+ * its executors and must not be done on a scheduler (R1).  One interrupts
+ * requests; the reaper drops references, which may run any Python code and so
+ * must not hold up interrupts.  The main interpreter's first service thread is
+ * also what Python calls the main thread.
  *
  * Work comes as jobs, run attached, one after the other.
  */
@@ -20,18 +21,19 @@ typedef struct epy_job {
 
 typedef struct epy_service {
     epy_queue jobs;
-    epy_idle idle; /* the one service thread */
+    epy_idle idle;      /* its one thread */
+    epy_interp *interp; /* constant */
 } epy_service;
 
-void epy_service_init(epy_service *service);
+void epy_service_init(epy_service *service, epy_interp *interp);
 
 /* The job belongs to the service until it runs. */
 EPY_ANY void epy_service_post(epy_service *service, epy_job *job);
 
 /* Serves for ever on the calling thread, which is attached. */
-EPY_GIL void epy_service_loop(epy_interp *interp);
+EPY_GIL void epy_service_loop(epy_service *service);
 
-/* Starts a thread that serves this interpreter, which is set up. */
-int epy_service_start(epy_interp *interp);
+/* Starts the thread of a service, whose interpreter is set up. */
+int epy_service_start(epy_service *service, const char *name);
 
 #endif

@@ -2,6 +2,7 @@
 /* From terms to Python objects.  See epy_convert.h. */
 #include "epy_convert.h"
 
+#include "epy_executor.h"
 #include "epy_types.h"
 
 #include <stdarg.h>
@@ -41,9 +42,11 @@ void epy_conv_at_pair(epy_conv *c, ERL_NIF_TERM kind, ERL_NIF_TERM key)
 
 int epy_conv_enter(epy_conv *c)
 {
-    if (++c->depth <= EPY_DEPTH_MAX)
+    if (++c->depth <= EPY_DEPTH_MAX && epy_executor_has_stack(epy_self, EPY_STACK_LAST))
         return 0;
     c->depth--;
+    if (c->depth < EPY_DEPTH_MAX)
+        return epy_conv_refuse(c, "the value is nested too deeply for what is left of the stack");
     return epy_conv_refuse(c, "the value is nested more than %d levels deep", EPY_DEPTH_MAX);
 }
 

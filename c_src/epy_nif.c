@@ -214,6 +214,16 @@ static int load(ErlNifEnv *env, void **priv, ERL_NIF_TERM info)
     return epy_lib_pin();
 }
 
+/* The module was loaded again.  The state is the process's, so only what belongs
+ * to the module is made anew. */
+static int upgrade(ErlNifEnv *env, void **priv, void **old_priv, ERL_NIF_TERM info)
+{
+    (void)priv;
+    (void)old_priv;
+    (void)info;
+    return epy_namespace_open(env) < 0 ? EPY_LOAD_NO_MEMORY : EPY_LOAD_OK;
+}
+
 static ErlNifFunc functions[] = {
     {"start", 5, nif_start, 0},
     {"stop", 0, nif_stop, 0},
@@ -225,4 +235,4 @@ static ErlNifFunc functions[] = {
     {"callback_return", 2, nif_callback_return, 0},
 };
 
-ERL_NIF_INIT(py_nif, functions, load, NULL, NULL, NULL)
+ERL_NIF_INIT(py_nif, functions, load, NULL, upgrade, NULL)

@@ -7,6 +7,7 @@
 -module(py_nif).
 
 -export([load/1]).
+-on_load(load_again/0).
 -export([start/5, stop/0, info/0, bind/0, submit/3, nest/4, cancel/1, callback_return/2]).
 -export_type([namespace/0, id/0, frame/0, info/0]).
 
@@ -21,7 +22,17 @@
 %% Loads the library at this path, without its ending.
 -spec load(file:filename()) -> ok | {error, {atom(), string()}}.
 load(Path) ->
-    erlang:load_nif(Path, 0).
+    case erlang:load_nif(Path, 0) of
+        ok -> persistent_term:put(?MODULE, Path);
+        {error, _} = Error -> Error
+    end.
+
+%% When this module is loaded again, the library that the node chose stays.
+load_again() ->
+    case persistent_term:get(?MODULE, undefined) of
+        undefined -> ok;
+        Path -> erlang:load_nif(Path, 0)
+    end.
 
 %% Begins to start.  The calling process gets {py_runtime, started} or
 %% {py_runtime, {error, Text}}.

@@ -17,7 +17,8 @@
          a_stop_is_bounded_in_time/1,
          a_crash_of_the_runtime_process_is_survived/1,
          a_halt_with_calls_under_way_ends_the_node/1]).
--export([a_restart_with_other_numbers_of_executors/1,
+-export([a_reloaded_module_keeps_its_library/1,
+         a_restart_with_other_numbers_of_executors/1,
          a_wrong_environment_is_an_error_that_says_what_it_takes/1,
          a_restart_as_another_variant_is_an_error/1,
          the_message_of_a_wrong_environment_reaches_the_user/1]).
@@ -477,3 +478,16 @@ without_libpython(Name) ->
 killed_callers_and_mixed_load_leave_it_usable(_Config) ->
     Report = py_load:run(#{seconds => 5, processes => 30, kill => true}),
     ct:log("~p", [Report]).
+
+a_reloaded_module_keeps_its_library(_Config) ->
+    {ok, _} = application:ensure_all_started(erlang_python),
+    ok = py:exec(<<"before = 1">>),
+    [begin
+         _ = code:purge(py_nif),
+         {module, py_nif} = code:load_file(py_nif),
+         {ok, 4.0} = py:call(math, sqrt, [16]),
+         {ok, 1} = py:eval(<<"before">>)
+     end || _ <- lists:seq(1, 3)],
+    ok = application:stop(erlang_python),
+    ok = application:start(erlang_python),
+    {ok, 4.0} = py:call(math, sqrt, [16]).

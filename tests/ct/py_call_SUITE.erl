@@ -23,6 +23,7 @@
          what_is_not_callable_is_a_TypeError/1,
          names_that_are_no_names_are_errors/1,
          a_module_name_of_10000_characters_is_an_error/1]).
+-export([executors_block_no_signal/1]).
 -export([exceptions_are_type_and_message/1,
          exceptions_have_the_name_of_their_class/1,
          exceptions_outside_Exception_do_not_end_the_node/1,
@@ -517,3 +518,11 @@ nothing_runs_before_the_start_and_after_the_stop(_Config) ->
     {ok, 1} = py:eval(<<"1">>),
     {ok, 4.0} = py:call(math, sqrt, [16]),
     [] = py_test:messages().
+
+%% A program that Python starts inherits the mask; with SIGTERM blocked it could not
+%% be terminated.
+executors_block_no_signal(_Config) ->
+    {ok, [<<"SigBlk:\t0000000000000000\n">>]} =
+        py:eval(<<"[line for line in open(f\"/proc/self/task/"
+                  "{__import__('threading').get_native_id()}/status\") "
+                  "if line.startswith('SigBlk')]">>).

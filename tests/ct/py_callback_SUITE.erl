@@ -36,6 +36,7 @@
          calls_of_others_go_on_during_callbacks/1]).
 -export([a_killed_caller_in_a_callback_frees_its_executor/1,
          a_timeout_in_a_callback_ends_the_call/1,
+         a_cancelled_callback_raises_Cancelled_once/1,
          a_callback_after_the_timeout_does_not_run/1,
          a_callback_from_a_Python_thread_is_a_RuntimeError/1,
          nothing_is_left_in_the_mailbox/1]).
@@ -429,3 +430,38 @@ nothing_is_left_in_the_mailbox(_Config) ->
     [?assert(lists:member(py:call('__main__', many, [100], #{}, T), Known)) || _ <- lists:seq(1, 100), T <- [0, 1, 2]],
     [{ok, 1} = py:call('__main__', many, [1]) || _ <- lists:seq(1, 100)],
     [] = py_test:messages().
+
+%% The cleanup that follows the exception is not interrupted by a second one.  It
+%% tells so by a file, as its caller is gone.
+a_cancelled_callback_raises_Cancelled_once(Config) ->
+    Self = self(),
+    File = filename:join(proplists:get_value(priv_dir, Config), "cancelled_once"),
+    register_f(fun([<<"wait">>]) -> Self ! waiting, timer:sleep(infinity) end),
+    Code = io_lib:format("
+import erlang, os, time
+log = []
+try:
+    erlang.call('f', 'wait')
+except erlang.Cancelled:
+    log.append('first')
+    try:
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass
+        log.append('cleaned')
+    except erlang.Cancelled:
+        log.append('second')
+with open('~ts.new', 'w') as f:
+    f.write(' '.join(log))
+os.rename('~ts.new', '~ts')
+", [File, File, File]),
+    Caller = spawn(fun() -> py:exec(Code) end),
+    receive waiting -> ok end,
+    exit(Caller, kill),
+    <<"first cleaned">> = read_when_there(File, 200).
+
+read_when_there(File, N) ->
+    case file:read_file(File) of
+        {error, enoent} when N > 0 -> timer:sleep(50), read_when_there(File, N - 1);
+        {ok, Text} -> Text
+    end.

@@ -43,6 +43,8 @@
          objects_without_an_Erlang_term_are_refused_with_their_place/1,
          keys_that_are_equal_in_Erlang_are_refused/1,
          a_refused_value_leaves_the_process_usable/1]).
+-export([a_dict_that_changes_while_it_is_converted_harms_nothing/1,
+         large_dicts_come_back/1]).
 -export([values_nested_10000_deep_come_back/1,
          values_nested_deeper_are_refused/1,
          a_value_nested_a_million_deep_is_refused/1,
@@ -500,3 +502,32 @@ conversion_does_not_leak(_Config) ->
     Growth = py_test:resident() - Before,
     ct:log("grew by ~b KB", [Growth div 1024]),
     ?assert(Growth < 30 bsl 20 orelse py_test:sanitizer(address) orelse Growth).
+
+%% The iterator of a subclass of set runs while the dict is read, and empties it.
+a_dict_that_changes_while_it_is_converted_harms_nothing(_Config) ->
+    ok = py:exec(<<"
+class Evil(set):
+    def __iter__(self):
+        d.clear()
+        return super().__iter__()
+d = {}
+def fill():
+    d.update({'k': ['a' * 40, Evil([1]), 'b' * 60, 'c' * 60], 'z': 'keep'})
+    return d
+">>),
+    Whole = #{<<"k">> => [binary:copy(<<"a">>, 40), [1], binary:copy(<<"b">>, 60),
+                          binary:copy(<<"c">>, 60)],
+              <<"z">> => <<"keep">>},
+    [case py:call('__main__', fill, []) of
+         {ok, Whole} -> ok; % read from a copy
+         {error, {'RuntimeError', _}} -> ok
+     end || _ <- lists:seq(1, 100)].
+
+large_dicts_come_back(_Config) ->
+    [begin
+         {ok, Map} = py:eval(<<"{i: str(i) for i in range(n)}">>, #{n => N}),
+         N = map_size(Map),
+         true = lists:all(fun({K, V}) -> V =:= integer_to_binary(K) end, maps:to_list(Map))
+     end || N <- [31, 32, 33, 34, 100, 10000]],
+    {error, {conversion, _, [result]}} =
+        py:eval(<<"{**{i: 0 for i in range(100)}, 'a': 1, b'a': 2}">>).

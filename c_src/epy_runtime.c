@@ -220,12 +220,16 @@ static void answer(const ErlNifPid *to, ERL_NIF_TERM atom, const char *error)
 }
 
 /* INITING or STOPPED, or RUNNING when the process that started it died, ->
- * RUNNING; or FAILED, which is final, as Python cannot be started twice. */
+ * RUNNING; STOPPED when something ran short; or FAILED, which is final, as Python
+ * cannot be started twice.  A later start is then told the same reason. */
 static void run_start(command *cmd)
 {
     runtime.config = cmd->config;
-    if (ensure_python() < 0 || apply(&cmd->config) < 0) {
+    if (epy_runtime_state() == EPY_FAILED || ensure_python() < 0) {
         atomic_store(&runtime.state, EPY_FAILED);
+        answer(&cmd->from, 0, runtime.error);
+    } else if (apply(&cmd->config) < 0) {
+        atomic_store(&runtime.state, EPY_STOPPED);
         answer(&cmd->from, 0, runtime.error);
     } else {
         atomic_store(&runtime.state, EPY_RUNNING);
@@ -310,7 +314,7 @@ static void post(ErlNifEnv *env, void (*run)(command *), const epy_config *confi
 
 int epy_runtime_start(ErlNifEnv *env, const epy_config *config)
 {
-    if (epy_runtime_state() == EPY_FAILED || epy_runtime_state() == EPY_INITING)
+    if (epy_runtime_state() == EPY_INITING)
         return EPY_ESTATE;
     if (move(EPY_UNINIT, EPY_INITING)) {
         epy_queue_init(&runtime.commands);

@@ -6,7 +6,7 @@
  *                start              ready                 stop
  *   UNINIT ------------> INITING ---------> RUNNING ----------------> SHUTTING_DOWN
  *                           |                  ^                            |
- *                    failed v                  |  start                     | drained
+ *             Python failed v               |  start                     | drained
  *                         FAILED               +--------- STOPPED <---------+
  *
  * The transitions are made by the runtime's thread, which takes commands and is

@@ -36,6 +36,8 @@ enum {
 };
 
 typedef struct epy_interp epy_interp;
+typedef struct epy_group epy_group;
+typedef struct epy_pool epy_pool;
 typedef struct epy_executor epy_executor;
 typedef struct epy_request epy_request;
 typedef struct epy_namespace epy_namespace;

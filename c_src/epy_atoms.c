@@ -20,6 +20,11 @@ void epy_atoms_init(ErlNifEnv *env)
     epy_atom.true_ = enif_make_atom(env, "true");
     epy_atom.false_ = enif_make_atom(env, "false");
     epy_atom.main = enif_make_atom(env, "__main__");
+    epy_atom.main_pool = enif_make_atom(env, "main");
+    epy_atom.auto_ = enif_make_atom(env, "auto");
+    epy_atom.default_ = enif_make_atom(env, "default");
+    epy_atom.inline_ = enif_make_atom(env, "inline");
+    epy_atom.spread = enif_make_atom(env, "$spread");
 }
 
 /* Tags of the external term format, erts/doc "External Term Format". */

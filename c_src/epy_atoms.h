@@ -9,39 +9,50 @@
 #include "epy.h"
 
 #define EPY_ATOM_LIST(X) \
-    X(args)              \
-    X(builtins)          \
-    X(bytes)             \
-    X(callback)          \
-    X(cancelled)         \
-    X(conversion)        \
-    X(done)              \
-    X(error)             \
-    X(exit)              \
-    X(infinity)          \
-    X(kwargs)            \
-    X(key)               \
-    X(locals)            \
-    X(nan)               \
-    X(neg_infinity)      \
-    X(nil)               \
-    X(none)              \
-    X(not_found)         \
-    X(not_running)       \
-    X(ok)                \
-    X(py_runtime)        \
-    X(result)            \
-    X(started)           \
-    X(stopped)           \
-    X(throw)             \
-    X(undefined)         \
-    X(value)
+    X(args) \
+    X(builtins) \
+    X(bytes) \
+    X(callback) \
+    X(cancelled) \
+    X(context) \
+    X(conversion) \
+    X(done) \
+    X(error) \
+    X(full) \
+    X(gil_enabled) \
+    X(infinity) \
+    X(io) \
+    X(key) \
+    X(kwargs) \
+    X(locals) \
+    X(moved_back) \
+    X(nan) \
+    X(neg_infinity) \
+    X(nil) \
+    X(no_pool) \
+    X(none) \
+    X(not_running) \
+    X(ok) \
+    X(overloaded) \
+    X(own) \
+    X(py_async) \
+    X(py_event) \
+    X(py_events) \
+    X(py_runtime) \
+    X(refused_module) \
+    X(result) \
+    X(undefined) \
+    X(value) \
+    X(waiting)
 
 #define EPY_ATOM_FIELD(name) ERL_NIF_TERM name;
 typedef struct epy_atoms {
     EPY_ATOM_LIST(EPY_ATOM_FIELD)
     ERL_NIF_TERM true_, false_; /* stdbool.h has the plain names */
     ERL_NIF_TERM main;          /* '__main__' */
+    ERL_NIF_TERM main_pool;     /* main */
+    ERL_NIF_TERM auto_, default_, inline_; /* words of C */
+    ERL_NIF_TERM spread;        /* '$spread' */
 } epy_atoms;
 
 extern epy_atoms epy_atom; /* constant after load */

@@ -6,6 +6,7 @@
 #include "epy_convert.h"
 #include "epy_error.h"
 #include "epy_interrupt.h"
+#include "epy_stats.h"
 
 /* On the stack of the executor that waits.  All but env: under frame_lock. */
 struct epy_frame {
@@ -78,6 +79,15 @@ void epy_callback_cancel(epy_executor *ex, epy_request *req)
 
 /* ---- on the executor ---- */
 
+/* Who runs the callback: the process that waits, or a server where none does. */
+static bool callback_server(const epy_request *req, ErlNifEnv *env, ErlNifPid *pid)
+{
+    if (req->manner != EPY_SYNC)
+        return enif_whereis_pid(env, epy_atom.py_async, pid);
+    *pid = req->caller;
+    return true;
+}
+
 /* Opens the frame and sends the message, unless the request was cancelled: both
  * under the lock, so that a canceller that has been here sees no message later. */
 static bool open_and_send(epy_executor *ex, epy_frame *f, ErlNifEnv *env, ERL_NIF_TERM name,
@@ -89,8 +99,9 @@ static bool open_and_send(epy_executor *ex, epy_frame *f, ErlNifEnv *env, ERL_NI
                                           enif_make_uint64(env, f->serial));
     ERL_NIF_TERM message = enif_make_tuple5(env, enif_make_copy(env, f->req->tag),
                                             epy_atom.callback, place, name, args);
+    ErlNifPid server;
     bool open = epy_request_state(f->req) == EPY_REQ_RUNNING &&
-                enif_send(NULL, &f->req->caller, env, message);
+                callback_server(f->req, env, &server) && enif_send(NULL, &server, env, message);
     if (open) {
         f->outer = ex->frames;
         ex->frames = f;
@@ -117,7 +128,7 @@ static void wait_in(epy_executor *ex, epy_frame *f)
         pthread_mutex_unlock(&ex->frame_lock);
         PyEval_RestoreThread(ts);
         epy_executor_run(ex, req);
-        PyEval_SaveThread();
+        ts = PyEval_SaveThread();
         pthread_mutex_lock(&ex->frame_lock);
     }
     ex->frames = f->outer;
@@ -133,7 +144,12 @@ static void refuse_rest(epy_frame *f)
     epy_request *req;
     while ((req = f->nested)) {
         f->nested = req->nested_next;
-        epy_request_refuse(req, epy_atom.cancelled);
+        if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE)) {
+            epy_event_count(EPY_REFUSED);
+            epy_event_reply(epy_request_reply(
+                NULL, req, epy_error_term(req->env, epy_atom.cancelled)));
+        }
+        epy_request_free(req);
     }
 }
 
@@ -172,7 +188,7 @@ PyObject *epy_callback_call(epy_interp *interp, PyObject *name, PyObject *args)
     if (!f.req || ex->interp != interp)
         return PyErr_Format(PyExc_RuntimeError,
                             "erlang.call() works on the thread of a request from Erlang only");
-    if (!epy_executor_has_stack(ex, EPY_STACK_RESERVE))
+    if (epy_stack_left() < EPY_STACK_RESERVE)
         return PyErr_Format(PyExc_RecursionError,
                             "Python and Erlang call each other too deeply");
     ErlNifEnv *env = enif_alloc_env();

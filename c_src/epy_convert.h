@@ -19,6 +19,7 @@ typedef struct epy_conv {
     epy_interp *interp; /* attached to */
     ErlNifEnv *env;     /* where terms are read or made */
     int depth;          /* levels that are open now */
+    bool no_stack;      /* it refused for want of stack, not for what the value is */
     bool refused;       /* the exception that is set is a ConversionError of ours */
     ERL_NIF_TERM where; /* list of steps; [] until refused */
 } epy_conv;

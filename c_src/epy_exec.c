@@ -10,6 +10,7 @@
 
 #include "epy_atoms.h"
 #include "epy_code.h"
+#include "epy_compat.h"
 #include "epy_convert.h"
 #include "epy_error.h"
 #include "epy_namespace.h"
@@ -23,6 +24,7 @@ typedef struct op {
     epy_request *req;
     epy_conv conv;
     ERL_NIF_TERM root;
+    bool elsewhere; /* see epy_result */
 } op;
 
 /* ---- finding the callable ---- */
@@ -30,9 +32,19 @@ typedef struct op {
 /* Imports a module and remembers it, so that the next call finds it by one look
  * into sys.modules.  The import also waits for another thread that is still at
  * it: a module that is in sys.modules may be half executed. */
-static PyObject *import(epy_name *name)
+static PyObject *import(op *o, PyObject *text)
 {
-    PyObject *module = PyImport_Import(name->text);
+    if (o->req->manner == EPY_INLINE) {
+        o->elsewhere = true; /* a scheduler does not wait for an import */
+        return PyErr_Format(PyExc_ImportError, "not on a scheduler");
+    }
+    PyObject *module = PyImport_Import(text);
+    return module;
+}
+
+static PyObject *import_named(op *o, epy_name *name)
+{
+    PyObject *module = import(o, name->text);
     if (module)
         Py_XDECREF(atomic_exchange(&name->module, Py_NewRef(module)));
     return module;
@@ -42,7 +54,7 @@ static PyObject *find_module(op *o, ERL_NIF_TERM term)
 {
     if (!enif_is_atom(o->conv.env, term)) {
         PyObject *text = epy_topy_name(&o->conv, term, "a module");
-        PyObject *module = text ? PyImport_Import(text) : NULL;
+        PyObject *module = text ? import(o, text) : NULL;
         Py_XDECREF(text);
         return module;
     }
@@ -53,7 +65,7 @@ static PyObject *find_module(op *o, ERL_NIF_TERM term)
     if (module && module == atomic_load_explicit(&name->module, memory_order_acquire))
         return module;
     Py_XDECREF(module);
-    return PyErr_Occurred() ? NULL : import(name);
+    return PyErr_Occurred() ? NULL : import_named(o, name);
 }
 
 /* a.b.c of an object, one attribute after the other. */
@@ -82,7 +94,7 @@ static bool is_dotted(PyObject *text)
 /* A function of '__main__': the caller's own, or the interpreter's. */
 static PyObject *find_in_main(op *o, PyObject *name)
 {
-    PyObject *globals = epy_namespace_globals(o->req->ns), *function = NULL, *rest = NULL;
+    PyObject *globals = epy_namespace_globals(o->req->ns, o->interp), *function = NULL, *rest = NULL;
     Py_ssize_t n = PyUnicode_GET_LENGTH(name), dot = PyUnicode_FindChar(name, '.', 0, n, 1);
     PyObject *first = dot < 0 ? Py_NewRef(name) : PyUnicode_Substring(name, 0, dot);
     if (globals && first)
@@ -117,6 +129,16 @@ static PyObject *find_function(op *o)
         Py_XDECREF(module);
     }
     Py_DECREF(name);
+    return function;
+}
+
+/* Nothing was called yet when this fails; then another interpreter may be the right one. */
+static PyObject *search_function(op *o)
+{
+    epy_compat_begin();
+    PyObject *function = find_function(o);
+    if (!function && !o->elsewhere)
+        o->elsewhere = epy_compat_is_refused(o->interp, o->req->terms[0]);
     return function;
 }
 
@@ -272,7 +294,7 @@ static PyObject *args_dict(const args *a)
  * hold but what the call needs. */
 static PyObject *call_in_frame(op *o, PyObject *function, const args *a)
 {
-    PyObject *globals = epy_namespace_globals(o->req->ns), *result = NULL;
+    PyObject *globals = epy_namespace_globals(o->req->ns, o->interp), *result = NULL;
     PyObject *t = args_tuple(a), *d = args_dict(a);
     PyObject *locals = t && d ? Py_BuildValue("{sOsOsO}", "function", function, "args", t,
                                               "kwargs", d)
@@ -295,15 +317,18 @@ static bool wants_globals(PyObject *function, const args *a)
 
 static PyObject *call_with_globals(op *o, PyObject *function, const args *a)
 {
-    PyObject *globals = epy_namespace_globals(o->req->ns);
+    PyObject *globals = epy_namespace_globals(o->req->ns, o->interp);
     return globals ? PyObject_CallFunctionObjArgs(function, a->values[0], globals, NULL) : NULL;
 }
 
 static PyObject *do_call(op *o)
 {
     args a;
-    PyObject *function = find_function(o), *result = NULL;
-    if (function && convert_args(o, &a) == 0) {
+    PyObject *function = search_function(o), *result = NULL;
+    int r = function ? convert_args(o, &a) : -1;
+    if (function && r < 0)
+        o->elsewhere = o->conv.no_stack && o->req->manner == EPY_INLINE;
+    if (r == 0) {
         o->root = epy_atom.result;
         if (wants_frame(o, function) && wants_globals(function, &a))
             result = call_with_globals(o, function, &a);
@@ -375,7 +400,7 @@ static PyObject *with_locals(op *o, PyObject *globals, ERL_NIF_TERM map)
 static PyObject *run_code(op *o, bool exec, ERL_NIF_TERM locals)
 {
     size_t n = 0;
-    PyObject *globals = epy_namespace_globals(o->req->ns), *result = NULL;
+    PyObject *globals = epy_namespace_globals(o->req->ns, o->interp), *result = NULL;
     PyObject *code = globals ? get_code(o, exec) : NULL;
     if (!code)
         return NULL;
@@ -414,19 +439,19 @@ bool epy_exec_needs_namespace(const epy_request *req)
     return req->op != EPY_OP_CALL || module == epy_atom.main || module == epy_atom.builtins;
 }
 
-ERL_NIF_TERM epy_exec(epy_interp *interp, epy_request *req)
+epy_result epy_exec(epy_interp *interp, epy_request *req)
 {
     op o = {.interp = interp, .req = req};
     ERL_NIF_TERM term = epy_atom.ok;
     epy_conv_init(&o.conv, interp, req->env);
-    PyObject *result = operations[req->op](&o);
-    int r = result ? 0 : -1;
-    if (result && req->op != EPY_OP_EXEC) {
-        r = epy_toterm(&o.conv, result, &term);
+    PyObject *value = operations[req->op](&o);
+    int r = value ? 0 : -1;
+    if (value && req->op != EPY_OP_EXEC) {
+        r = epy_toterm(&o.conv, value, &term);
         term = r == 0 ? enif_make_tuple2(req->env, epy_atom.ok, term) : term;
     }
     if (r < 0)
         term = epy_error_term(req->env, epy_error_take(&o.conv, o.root));
-    Py_XDECREF(result);
-    return term;
+    Py_XDECREF(value);
+    return (epy_result){.term = term, .failed = r < 0, .elsewhere = o.elsewhere};
 }

@@ -2,10 +2,15 @@
 /*
  * The executor's thread.
  *
- *            thread starts          ready for requests
- *   ABSENT ----------------> STARTING ----------------> READY
+ *            thread starts          ready for requests         group closed
+ *   ABSENT ----------------> STARTING ----------------> READY ---------------> ABSENT
  *                               |
  *                               +--> FAILED (a sub-interpreter could not be made)
+ *
+ * How many serve: `serving` counts the executors of a group that look at its queue.
+ * Whoever lets one more serve raises it first, and only up to `wanted`, so that two
+ * who see the same need do not both meet it; whoever parks, waits in a callback, is
+ * stuck or ends lowers it.
  */
 #include "epy_executor.h"
 
@@ -13,15 +18,17 @@
 #include "epy_error.h"
 #include "epy_exec.h"
 #include "epy_interrupt.h"
+#include "epy_pool.h"
 #include "epy_request.h"
 #include "epy_runtime.h"
+#include "epy_semaphore.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define EXECUTORS_MAX 1024
+#define EXECUTORS_MAX 8192
 #define YIELD_EVERY 16   /* requests, between two offers of the GIL to other threads */
 #define SPIN_NS 20000    /* how long an idle executor looks at its queue before it sleeps */
 
@@ -54,64 +61,215 @@ int epy_thread_start(const char *name, void *(*main)(void *), void *arg)
     return failed ? EPY_ETHREAD : EPY_OK;
 }
 
+void epy_thread_delete(PyThreadState *ts)
+{
+    PyThreadState_Clear(ts);
+    PyThreadState_DeleteCurrent();
+}
+
 /* ---- one request ---- */
 
-static void finish(epy_executor *ex, epy_request *req, ERL_NIF_TERM result)
+static void count_end(epy_executor *ex, const epy_request *req, bool failed)
+{
+    epy_count(failed ? &ex->counts.failed : &ex->counts.done);
+    if (req->submitted_ns) {
+        epy_count_time(ex->counts.queue_time, req->queue_ns);
+        epy_count_time(ex->counts.run_time, req->run_ns);
+    }
+}
+
+/* R3: gives the slot back before the reply, so that a caller that has its answer does not
+ * find its own slot taken. */
+static void finish(epy_executor *ex, epy_request *req, epy_result result)
 {
     if (!epy_request_move(req, EPY_REQ_RUNNING, EPY_REQ_DONE)) {
         epy_interrupt_end(ex, req);
         return;
     }
     atomic_store_explicit(&ex->current, req->outer, memory_order_release);
-    epy_request_reply(req, result);
+    count_end(ex, req, result.failed);
+    if (req->slot)
+        epy_semaphore_end(NULL, true);
+    epy_count(epy_request_reply(NULL, req, result.term) ? &ex->counts.sent : &ex->counts.unsent);
     epy_request_free(req);
+}
+
+static epy_result refusal(epy_request *req, ERL_NIF_TERM reason)
+{
+    return (epy_result){.term = epy_error_term(req->env, reason), .failed = true};
+}
+
+/* Nested requests are not measured: they are part of their outer one. */
+static epy_result run_measured(epy_executor *ex, epy_request *req)
+{
+    uint64_t start = req->submitted_ns ? epy_now_ns() : 0;
+    epy_result result = epy_exec(ex->interp, req);
+    if (start) {
+        req->queue_ns = start - req->submitted_ns;
+        req->run_ns = epy_now_ns() - start;
+    }
+    return result;
+}
+
+/* Nothing was called yet: the module does not load here, see epy_compat.h. */
+static void move_to_main(epy_executor *ex, epy_request *req)
+{
+    unsigned life;
+    epy_group *group = epy_pool_only_group(epy_pool_find(epy_atom.main_pool), &life);
+    req->group = group;
+    req->group_life = life;
+    if (!epy_request_move(req, EPY_REQ_RUNNING, EPY_REQ_QUEUED)) {
+        epy_interrupt_end(ex, req);
+        return;
+    }
+    /* A canceller from here on finds it in a queue, where it will be. */
+    atomic_store_explicit(&ex->current, req->outer, memory_order_release);
+    if (req->slot)
+        epy_semaphore_untake(); /* whoever runs it takes another */
+    epy_group_submit(NULL, req);
 }
 
 void epy_executor_run(epy_executor *ex, epy_request *req)
 {
-    ERL_NIF_TERM result;
+    epy_result result;
     req->executor = ex;
+    bool slot = req->slot; /* taken by the caller */
     if (!epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_RUNNING)) {
         epy_request_free(req); /* cancelled before it ran */
+        if (slot)
+            epy_semaphore_untake();
         return;
     }
     req->outer = atomic_load(&ex->current);
     atomic_store_explicit(&ex->current, req, memory_order_release);
     if (!epy_runtime_is_running())
-        result = epy_error_term(req->env, epy_atom.not_running);
+        result = refusal(req, epy_atom.not_running);
+    else if (!epy_group_is(req->group, req->group_life))
+        result = refusal(req, epy_atom.cancelled); /* its pool or context was closed */
     else if (!enif_is_process_alive(req->env, &req->caller))
-        result = epy_error_term(req->env, epy_atom.cancelled); /* nobody waits: not run at all */
+        result = refusal(req, epy_atom.cancelled); /* nobody waits: not run at all */
     else
-        result = epy_exec(ex->interp, req);
+        result = run_measured(ex, req);
     EPY_ASSERT(R10, !PyErr_Occurred());
-    finish(ex, req, result);
+    if (result.elsewhere)
+        move_to_main(ex, req);
+    else
+        finish(ex, req, result);
 }
 
-/* ---- the loop ---- */
+uint64_t epy_executor_running(epy_executor *ex)
+{
+    /* The request may end at any moment; its id, read while it RUNS, names no other. */
+    epy_request *req = atomic_load(&ex->current);
+    if (!req)
+        return 0;
+    uint64_t id = epy_request_id(req);
+    return epy_request_state(req) == EPY_REQ_RUNNING && epy_request_id(req) == id ? id : 0;
+}
+
+/* ---- who serves ---- */
+
+/* Counts one more as serving, if one more is wanted. */
+static bool reserve(epy_group *group)
+{
+    int n = atomic_load(&group->serving);
+    while (n < atomic_load_explicit(&group->wanted, memory_order_relaxed))
+        if (atomic_compare_exchange_weak(&group->serving, &n, n + 1))
+            return true;
+    return false;
+}
+
+/* Lowers `serving` if more than wanted do; false if this one is wanted. */
+static bool surplus(epy_group *group)
+{
+    int n = atomic_load_explicit(&group->serving, memory_order_relaxed);
+    while (n > atomic_load_explicit(&group->wanted, memory_order_relaxed))
+        if (atomic_compare_exchange_weak(&group->serving, &n, n - 1))
+            return true;
+    return false;
+}
 
 /* Executors that run in parallel are hot only while they look for work, those
  * that share a GIL as long as they are awake.  See epy_monitor.h. */
-static void cool(epy_executor *ex)
+static void cool(epy_group *group)
 {
-    epy_idle_cool(&ex->interp->idle);
-    if (!epy_queue_empty(&ex->interp->queue))
-        epy_idle_notify(&ex->interp->idle);
+    epy_idle_cool(&group->idle);
+    if (epy_group_has_work(group))
+        epy_idle_notify(&group->idle);
 }
+
+/* Does not serve from here on: waits for something, or is stuck. */
+static void stop_serving(epy_group *group)
+{
+    if (!epy_runtime_is_eager())
+        cool(group);
+    if (atomic_fetch_sub(&group->serving, 1) == 1)
+        epy_executors_relieve(group);
+}
+
+static void serve_again(epy_group *group)
+{
+    atomic_fetch_add(&group->serving, 1);
+    if (!epy_runtime_is_eager())
+        epy_idle_heat(&group->idle);
+}
+
+void epy_executor_leave_queue(epy_executor *ex)
+{
+    atomic_store(&ex->away, true);
+    stop_serving(ex->group);
+}
+
+void epy_executor_rejoin_queue(epy_executor *ex)
+{
+    atomic_store(&ex->away, false);
+    serve_again(ex->group);
+}
+
+bool epy_executor_stick(epy_executor *ex, epy_request *req)
+{
+    /* One that has left its queue for a callback, below this request, does not serve anyway. */
+    pthread_mutex_lock(&ex->interrupt_lock);
+    bool stuck = atomic_load(&ex->current) == req && !ex->stuck && !atomic_load(&ex->away) &&
+                 epy_request_state(req) == EPY_REQ_CANCELLED;
+    if (stuck)
+        ex->stuck = true;
+    pthread_mutex_unlock(&ex->interrupt_lock);
+    if (stuck) {
+        atomic_fetch_add(&ex->group->stuck, 1);
+        atomic_fetch_add(&ex->group->replaced, 1);
+        stop_serving(ex->group);
+    }
+    return stuck;
+}
+
+void epy_executor_unstick(epy_executor *ex)
+{
+    atomic_fetch_sub(&ex->group->stuck, 1);
+    serve_again(ex->group);
+}
+
+/* ---- the loop ---- */
 
 static void run_queued(epy_executor *ex, epy_request *req)
 {
     bool eager = epy_runtime_is_eager();
     if (eager)
-        cool(ex);
+        cool(ex->group);
     epy_executor_run(ex, req);
     if (eager)
-        epy_idle_heat(&ex->interp->idle);
+        epy_idle_heat(&ex->group->idle);
+}
+
+static bool has_work(void *group)
+{
+    return epy_group_has_work(group);
 }
 
 static void sleep_detached(epy_executor *ex)
 {
     PyThreadState *ts = PyEval_SaveThread();
-    epy_idle_wait(&ex->interp->idle, &ex->interp->queue, SPIN_NS, -1);
+    epy_idle_wait(&ex->group->idle, has_work, ex->group, SPIN_NS, -1);
     PyEval_RestoreThread(ts);
 }
 
@@ -122,57 +280,71 @@ static void offer_gil(void)
     PyEval_RestoreThread(PyEval_SaveThread());
 }
 
-/* Lowers `serving` if more than wanted do; false if this one is wanted. */
-static bool surplus(epy_interp *interp)
-{
-    int serving = atomic_load_explicit(&interp->serving, memory_order_relaxed);
-    while (serving > atomic_load_explicit(&interp->wanted, memory_order_relaxed))
-        if (atomic_compare_exchange_weak(&interp->serving, &serving, serving - 1))
-            return true;
-    return false;
-}
-
 /* A callback has ended and there is one executor too many: this one sleeps until
- * another callback begins. */
+ * it is wanted, and is then counted as serving by whoever wakes it. */
 static void park(epy_executor *ex)
 {
-    epy_interp *interp = ex->interp;
+    epy_group *group = ex->group;
     PyThreadState *ts = PyEval_SaveThread();
-    cool(ex);
-    epy_idle_heat(&interp->parking);
-    epy_idle_wait(&interp->parking, NULL, 0, -1);
-    epy_idle_cool(&interp->parking);
-    atomic_fetch_add(&interp->serving, 1);
-    epy_idle_heat(&interp->idle);
+    cool(group);
+    epy_idle_heat(&group->parking);
+    epy_idle_wait(&group->parking, NULL, NULL, 0, -1);
+    epy_idle_cool(&group->parking);
+    epy_idle_heat(&group->idle);
     PyEval_RestoreThread(ts);
 }
 
+/* The next request, with a slot if it needs one; NULL: none, or no slot. */
+static epy_request *next_request(epy_group *group)
+{
+    epy_qnode *n = epy_queue_empty(&group->riders) ? NULL : epy_queue_pop(&group->riders);
+    if (!n && !epy_queue_empty(&group->queue) && epy_semaphore_take()) {
+        n = epy_queue_pop(&group->queue);
+        if (!n)
+            epy_semaphore_untake();
+    }
+    return n ? EPY_CONTAINER(n, epy_request, node) : NULL;
+}
+
+/* Until the group is closed. */
 static void loop(epy_executor *ex)
 {
-    epy_interp *interp = ex->interp;
+    epy_group *group = ex->group;
     unsigned served = 0;
-    atomic_fetch_add(&interp->serving, 1);
-    epy_idle_heat(&interp->idle);
-    for (;;) {
-        if (surplus(interp)) {
+    epy_idle_heat(&group->idle);
+    while (epy_group_is_open(group)) {
+        if (surplus(group)) {
             park(ex);
             continue;
         }
-        epy_qnode *n = epy_queue_pop(&interp->queue);
-        if (!n) {
+        epy_request *req = next_request(group);
+        if (!req) {
             sleep_detached(ex);
             continue;
         }
-        atomic_fetch_add_explicit(&interp->popped, 1, memory_order_relaxed);
-        run_queued(ex, EPY_CONTAINER(n, epy_request, node));
+        atomic_fetch_add_explicit(&group->popped, 1, memory_order_relaxed);
+        run_queued(ex, req);
         if (++served % YIELD_EVERY == 0)
             offer_gil();
     }
+    epy_idle_cool(&group->idle);
+    atomic_fetch_sub(&group->serving, 1);
 }
 
-bool epy_executor_has_stack(const epy_executor *ex, size_t bytes)
+size_t epy_stack_left(void)
 {
-    return (char *)__builtin_frame_address(0) - ex->stack_end > (ptrdiff_t)bytes;
+    static _Thread_local char *end; /* the stack grows down to here */
+    pthread_attr_t attr;
+    void *address;
+    size_t size;
+    if (!end) {
+        if (pthread_getattr_np(pthread_self(), &attr) != 0)
+            return 0;
+        pthread_attr_getstack(&attr, &address, &size);
+        pthread_attr_destroy(&attr);
+        end = address;
+    }
+    return (size_t)((char *)__builtin_frame_address(0) - end);
 }
 
 static void set_state(epy_executor *ex, int state)
@@ -181,22 +353,34 @@ static void set_state(epy_executor *ex, int state)
     epy_futex_wake_one(&ex->ready);
 }
 
-/* Serves for ever; attached. */
+/* Serves until its group is closed; attached, and detached for good afterwards. */
 static void serve(epy_executor *ex)
 {
+    epy_group *group = ex->group;
     ex->ident = PyThread_get_thread_ident();
-    /* What the thread library and this function have taken is less than 64 KB. */
-    ex->stack_end = (char *)__builtin_frame_address(0) - EPY_STACK_SIZE + (64 << 10);
     set_state(ex, READY);
     loop(ex);
+    epy_thread_delete(ex->tstate);
+    set_state(ex, ABSENT);
+    epy_group_drop(group);
+}
+
+/* A thread that did not come to serve gives up what was reserved for it. */
+static void fail_start(epy_executor *ex)
+{
+    epy_group *group = ex->group;
+    atomic_fetch_sub(&group->serving, 1);
+    set_state(ex, FAILED);
+    epy_group_drop(group);
 }
 
 static void *executor_main(void *arg)
 {
     epy_executor *ex = epy_self = arg;
+    ex->interp = ex->group->interp;
     ex->tstate = PyThreadState_New(ex->interp->state);
     if (!ex->tstate) {
-        set_state(ex, FAILED);
+        fail_start(ex);
         return NULL;
     }
     PyEval_RestoreThread(ex->tstate);
@@ -213,18 +397,17 @@ static int wait_state(epy_executor *ex, int from)
     return atomic_load(&ex->ready);
 }
 
-static void link_to(epy_executor *ex, epy_interp *interp)
+static void link_to(epy_executor *ex, epy_group *group)
 {
-    ex->interp = interp;
-    ex->next = atomic_load(&interp->executors);
-    atomic_store(&interp->executors, ex);
+    ex->group = group;
+    ex->next = atomic_load(&group->executors);
+    atomic_store(&group->executors, ex);
 }
 
-/* An executor of this interpreter whose thread did not start, or a new one; under
- * table_lock. */
-static epy_executor *find_slot(epy_interp *interp)
+/* An executor of this group that has no thread, or a new one; under table_lock. */
+static epy_executor *find_slot(epy_group *group)
 {
-    for (epy_executor *ex = atomic_load(&interp->executors); ex; ex = ex->next)
+    for (epy_executor *ex = atomic_load(&group->executors); ex; ex = ex->next)
         if (atomic_load(&ex->ready) == ABSENT || atomic_load(&ex->ready) == FAILED)
             return ex;
     unsigned n = atomic_load(&table_size);
@@ -234,98 +417,101 @@ static epy_executor *find_slot(epy_interp *interp)
     ex->index = (int)n;
     pthread_mutex_init(&ex->interrupt_lock, NULL);
     pthread_mutex_init(&ex->frame_lock, NULL);
-    link_to(ex, interp);
+    link_to(ex, group);
     atomic_store(&table_size, n + 1);
     return ex;
 }
 
-static epy_executor *take_slot(epy_interp *interp)
+static epy_executor *take_slot(epy_group *group)
 {
     pthread_mutex_lock(&table_lock);
-    epy_executor *ex = find_slot(interp);
+    epy_executor *ex = find_slot(group);
     if (ex)
         atomic_store(&ex->ready, STARTING);
     pthread_mutex_unlock(&table_lock);
     return ex;
 }
 
-static int count(epy_interp *interp, int state)
-{
-    int n = 0;
-    for (epy_executor *ex = atomic_load(&interp->executors); ex; ex = ex->next)
-        n += atomic_load(&ex->ready) == state;
-    return n;
-}
-
-static int start(epy_interp *interp, void *(*main)(void *), epy_executor **out)
+/* Starts a thread that is counted as serving already, and keeps the group for it. */
+static int start(epy_group *group, void *(*main)(void *), epy_executor **out)
 {
     char name[16];
-    epy_executor *ex = *out = take_slot(interp);
-    if (!ex)
-        return EPY_ENOMEM;
-    snprintf(name, sizeof name, "epy_exec_%d", ex->index);
-    int r = epy_thread_start(name, main, ex);
+    epy_executor *ex = *out = NULL;
+    int r = EPY_ESTATE;
+    if (epy_group_keep(group)) {
+        ex = *out = epy_group_is_open(group) ? take_slot(group) : NULL;
+        if (ex) {
+            snprintf(name, sizeof name, "epy_exec_%d", ex->index);
+            r = epy_thread_start(name, main, ex);
+            if (r < 0)
+                atomic_store(&ex->ready, ABSENT);
+        }
+        if (r < 0)
+            epy_group_drop(group);
+    }
     if (r < 0)
-        atomic_store(&ex->ready, ABSENT);
+        atomic_fetch_sub(&group->serving, 1);
     return r;
 }
 
-static int start_and_wait(epy_interp *interp, void *(*main)(void *))
+static int start_and_wait(epy_group *group, void *(*main)(void *))
 {
     epy_executor *ex;
-    int r = start(interp, main, &ex);
+    int r = start(group, main, &ex);
     if (r == EPY_OK && wait_state(ex, STARTING) == FAILED)
         r = EPY_ENOMEM;
     return r;
 }
 
-/* Lets one executor more serve: one that is parked, else a new one.  Without
- * either the calls that are queued wait until a callback ends. */
-static void add_spare(epy_interp *interp)
+static int most_threads(const epy_group *group)
+{
+    return group->fixed
+               ? 1
+               : atomic_load(&group->wanted) + epy_runtime_max_spares();
+}
+
+/* Lets one executor more serve, which is counted already: one that is parked, else a new
+ * one.  Without either the calls that are queued wait until another comes back. */
+static int add_one(epy_group *group, bool wait)
 {
     epy_executor *ex;
-    if (epy_idle_wake(&interp->parking))
-        return;
-    int most = atomic_load(&interp->wanted) + epy_runtime_config()->max_spare_executors;
-    if (count(interp, STARTING) + count(interp, READY) < most)
-        (void)start(interp, executor_main, &ex);
+    if (epy_idle_wake(&group->parking))
+        return EPY_OK;
+    if (atomic_load(&group->live) - 1 < most_threads(group))
+        return wait ? start_and_wait(group, executor_main) : start(group, executor_main, &ex);
+    atomic_fetch_sub(&group->serving, 1);
+    return EPY_ESTATE;
 }
 
-void epy_executor_leave_queue(epy_executor *ex)
-{
-    if (!epy_runtime_is_eager())
-        cool(ex);
-    if (atomic_fetch_sub(&ex->interp->serving, 1) == 1)
-        add_spare(ex->interp);
-}
-
-void epy_executor_rejoin_queue(epy_executor *ex)
-{
-    atomic_fetch_add(&ex->interp->serving, 1);
-    if (!epy_runtime_is_eager())
-        epy_idle_heat(&ex->interp->idle);
-}
-
-int epy_executors_resize(epy_interp *interp, int n)
+int epy_executors_resize(epy_group *group, int n)
 {
     int r = EPY_OK;
-    atomic_store(&interp->wanted, n); /* those above it park when they next look for work */
-    for (int have = count(interp, READY); r == EPY_OK && have < n; have++)
-        r = start_and_wait(interp, executor_main);
-    while (epy_idle_wake(&interp->parking))
-        continue; /* each serves, or parks again */
+    atomic_store(&group->wanted, n); /* those above it park when they next look for work */
+    while (r == EPY_OK && reserve(group))
+        r = add_one(group, true);
     return r;
 }
 
-void epy_executors_relieve(epy_interp *interp)
+void epy_executors_relieve(epy_group *group)
 {
-    if (atomic_load(&interp->serving) < atomic_load(&interp->wanted))
-        add_spare(interp);
+    if (epy_group_is_open(group) && reserve(group))
+        (void)add_one(group, false); /* then they wait, and info/0 shows it */
 }
 
-int epy_executors_count(epy_interp *interp)
+void epy_executors_wake_all(epy_group *group)
 {
-    return count(interp, READY);
+    /* Those that were parked end as if they had served. */
+    while (epy_idle_wake(&group->parking))
+        atomic_fetch_add(&group->serving, 1);
+    while (epy_idle_wake(&group->idle))
+        continue;
+}
+
+/* ---- looks from outside ---- */
+
+bool epy_executor_is_live(const epy_executor *ex)
+{
+    return atomic_load(&ex->ready) == READY;
 }
 
 epy_executor *epy_executor_find(unsigned index)
@@ -333,14 +519,31 @@ epy_executor *epy_executor_find(unsigned index)
     return index < atomic_load(&table_size) ? &table[index] : NULL;
 }
 
-bool epy_executors_busy(epy_interp *interp)
+bool epy_executors_busy(epy_group *group)
 {
-    if (!epy_queue_empty(&interp->queue))
+    if (!epy_queue_empty(&group->queue) || !epy_queue_empty(&group->riders))
         return true;
-    for (epy_executor *ex = atomic_load(&interp->executors); ex; ex = ex->next)
+    for (epy_executor *ex = atomic_load(&group->executors); ex; ex = ex->next)
         if (atomic_load(&ex->current))
             return true;
     return false;
+}
+
+/* ---- counts of groups that are closed ---- */
+
+static epy_counts ended; /* written by the runtime's thread, which opens groups */
+
+void epy_executors_forget_counts(epy_group *group)
+{
+    for (epy_executor *ex = atomic_load(&group->executors); ex; ex = ex->next) {
+        epy_counts_add(&ended, &ex->counts);
+        epy_counts_clear(&ex->counts);
+    }
+}
+
+void epy_executors_add_ended(epy_counts *sum)
+{
+    epy_counts_add(sum, &ended);
 }
 
 /* ---- sub-interpreters ---- */
@@ -394,26 +597,30 @@ static bool create_subinterp(epy_executor *ex)
 static void *subinterp_main(void *arg)
 {
     epy_executor *ex = epy_self = arg;
+    ex->interp = ex->group->interp;
     if (!create_subinterp(ex)) {
-        set_state(ex, FAILED);
+        fail_start(ex);
         return NULL;
     }
     if (epy_interp_setup(ex->interp, epy_runtime_config()->python_path) < 0) {
         subinterp_error = describe_exception();
+        epy_interp_clear(ex->interp);
         Py_EndInterpreter(ex->tstate);
-        set_state(ex, FAILED);
+        fail_start(ex);
         return NULL;
     }
     serve(ex);
     return NULL;
 }
 
-int epy_executor_start_subinterp(epy_interp *interp, char *error, size_t error_size)
+int epy_executor_start_subinterp(epy_group *group, char *error, size_t error_size)
 {
     subinterp_error = "the thread could not be started";
-    atomic_store(&interp->wanted, 1);
-    int r = start_and_wait(interp, subinterp_main);
+    if (!reserve(group))
+        return EPY_ESTATE;
+    int r = start_and_wait(group, subinterp_main);
     if (r < 0)
-        PyOS_snprintf(error, error_size, "interpreter %d: %s", interp->id, subinterp_error);
+        PyOS_snprintf(error, error_size, "interpreter %d: %s", group->interp->id,
+                      subinterp_error);
     return r;
 }

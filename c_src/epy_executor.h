@@ -8,7 +8,8 @@
 #ifndef EPY_EXECUTOR_H
 #define EPY_EXECUTOR_H
 
-#include "epy_interp.h"
+#include "epy_group.h"
+#include "epy_stats.h"
 
 #include <pthread.h>
 
@@ -19,58 +20,82 @@
 #define EPY_STACK_LAST ((size_t)512 << 10)  /* left at the deepest level of a conversion */
 
 struct epy_executor {
-    epy_executor *next;          /* interp->executors; constant once linked */
+    epy_executor *next;          /* group->executors; constant once linked */
     int index;                   /* constant: place in the table of all executors */
-    epy_interp *interp;          /* constant */
+    epy_group *group;            /* constant */
+    epy_interp *interp;          /* the thread's: group->interp, constant while it lives */
     PyThreadState *tstate;       /* the thread's own */
     unsigned long ident;         /* constant once ready: what PyThreadState_SetAsyncExc takes */
-    char *stack_end;             /* constant: the stack grows down to here */
+    bool refused;                /* the thread's: an import met a module that refuses */
     atomic_int ready;            /* futex word: see the states in epy_executor.c */
+    epy_counts counts;           /* written by the thread, read by all */
 
     pthread_mutex_t interrupt_lock;   /* guards the delivery of interrupts; never waits */
     _Atomic(epy_request *) current;   /* innermost request; written by the thread */
+    bool stuck;                       /* a stand-in serves in its place; under interrupt_lock */
+    uint64_t overdue;                 /* the monitor's: id of the cancelled request it saw last */
+    int overdue_ticks;                /* the monitor's: for how long */
 
     pthread_mutex_t frame_lock;  /* guards the two below; a leaf (R6) */
     epy_frame *frames;           /* innermost callback that waits; see epy_callback.c */
     uint64_t frame_serial;
+    atomic_bool away;            /* waits in a callback, so does not serve; the thread's */
 };
 
 /* The executor that the calling thread is, or NULL. */
 extern _Thread_local epy_executor *epy_self;
 
-/* Makes n executors serve the interpreter: starts some, or lets some park. */
-EPY_NOGIL int epy_executors_resize(epy_interp *interp, int n);
-
-/* Are so many bytes of the stack left?  The calling thread is this executor. */
-bool epy_executor_has_stack(const epy_executor *ex, size_t bytes);
+/* Makes n executors serve the group, and waits until they do: starts some, or lets some
+ * park. */
+EPY_NOGIL int epy_executors_resize(epy_group *group, int n);
 
 /* Starts the first executor of a sub-interpreter that does not exist yet: its
  * thread creates it and sets it up.  Waits for that; on failure `error` says why. */
-EPY_NOGIL int epy_executor_start_subinterp(epy_interp *interp, char *error, size_t error_size);
+EPY_NOGIL int epy_executor_start_subinterp(epy_group *group, char *error, size_t error_size);
 
-/* The queue does not move and nobody is asleep: if executors wait in callbacks,
- * lets a spare serve. */
-EPY_ANY void epy_executors_relieve(epy_interp *interp);
+/* Fewer executors serve than are wanted, be it that none was started yet, that they
+ * wait in callbacks or that they are stuck: lets one more serve. */
+EPY_ANY void epy_executors_relieve(epy_group *group);
 
-/* How many executors the interpreter has. */
-EPY_ANY int epy_executors_count(epy_interp *interp);
+/* Wakes all that sleep, so that they see that their group is closed. */
+EPY_ANY void epy_executors_wake_all(epy_group *group);
+
+/* The request was cancelled a while ago and its executor does not come back: it counts as
+ * stuck, and a stand-in may serve.  False: it has come back meanwhile. */
+EPY_NOGIL bool epy_executor_stick(epy_executor *ex, epy_request *req);
+EPY_GIL void epy_executor_unstick(epy_executor *ex); /* by itself, when it comes back */
+
+/* How many bytes of the calling thread's stack are left. */
+EPY_ANY size_t epy_stack_left(void);
 
 /* By number; NULL when there is none. */
 EPY_ANY epy_executor *epy_executor_find(unsigned index);
+
+EPY_ANY bool epy_executor_is_live(const epy_executor *ex); /* has a thread that serves */
+
+/* The id of the innermost request that runs here; 0 when there is none. */
+EPY_ANY uint64_t epy_executor_running(epy_executor *ex);
 
 /* Runs one request to its end, on the calling executor. */
 EPY_GIL void epy_executor_run(epy_executor *ex, epy_request *req);
 
 /* The executor begins, ends to wait in a callback.  In between it does not look
- * at its queue; if it was the last that did, a spare takes its place. */
+ * at its queue; if it was the last that did, a stand-in takes its place. */
 EPY_NOGIL void epy_executor_leave_queue(epy_executor *ex);
 EPY_NOGIL void epy_executor_rejoin_queue(epy_executor *ex);
 
-/* Is a request queued or running on this interpreter? */
-EPY_ANY bool epy_executors_busy(epy_interp *interp);
+/* Is a request queued or running in this group? */
+EPY_ANY bool epy_executors_busy(epy_group *group);
+
+/* The group begins another life: its counts go to the sum of those that ended. */
+void epy_executors_forget_counts(epy_group *group);
+EPY_ANY void epy_executors_add_ended(epy_counts *sum);
 
 /* A detached thread with the stack that Python needs and no signal blocked.
  * The name is what ps and gdb show: at most 15 characters. */
 int epy_thread_start(const char *name, void *(*main)(void *), void *arg);
+
+/* Ends the calling thread's state, which is current. */
+EPY_GIL void epy_thread_delete(PyThreadState *ts);
 
 #endif

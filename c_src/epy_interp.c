@@ -3,18 +3,22 @@
 #include "epy_interp.h"
 
 #include "epy_atoms.h"
-#include "epy_monitor.h"
-#include "epy_request.h"
+#include "epy_compat.h"
+#include "epy_executor.h"
 #include "epy_runtime.h"
+#include "epy_stats.h"
 
-void epy_interp_init(epy_interp *interp, int id)
+void epy_interp_init(epy_interp *interp, int id, bool own)
 {
+    bool again = atomic_load(&interp->life) > 0;
     interp->id = id;
-    epy_queue_init(&interp->queue);
-    epy_idle_init(&interp->idle);
-    epy_idle_init(&interp->parking);
-    epy_service_init(&interp->service, interp);
-    epy_service_init(&interp->reaper, interp);
+    interp->own = own;
+    atomic_store(&interp->preloaded, 0);
+    if (!again) { /* else a job that came late is still there, and finds that it is */
+        epy_service_init(&interp->service, interp);
+        epy_service_init(&interp->reaper, interp);
+    }
+    atomic_fetch_add(&interp->life, 1);
 }
 
 /* ---- set-up ---- */
@@ -62,7 +66,41 @@ int epy_interp_setup(epy_interp *interp, const char *python_path)
         return -1;
     PyObject *package = PyImport_ImportModule("erlang");
     Py_XDECREF(package);
-    return package ? 0 : -1;
+    return package ? epy_compat_install(interp) : -1;
+}
+
+void epy_interp_clear(epy_interp *interp)
+{
+    /* The table knows it no more, so that nobody looks for it while it ends. */
+    epy_runtime_remove_interp(interp);
+    epy_names_fini(&interp->names);
+    PyObject **objects = (PyObject **)&interp->objects;
+    for (size_t i = 0; i < sizeof interp->objects / sizeof *objects; i++)
+        Py_CLEAR(objects[i]);
+}
+
+/* ---- the end of an own interpreter ---- */
+
+static void *end_main(void *arg)
+{
+    epy_interp *interp = arg;
+    epy_service_stop(&interp->service);
+    epy_service_stop(&interp->reaper);
+    PyThreadState *ts = PyThreadState_New(interp->state);
+    if (!ts)
+        Py_FatalError("erlang_python: no memory to end an interpreter");
+    PyEval_RestoreThread(ts);
+    epy_interp_clear(interp);
+    Py_EndInterpreter(ts); /* joins the threads that Python code started */
+    epy_runtime_free_interp(interp);
+    return NULL;
+}
+
+void epy_interp_end(epy_interp *interp)
+{
+    /* Without a thread it stays for ever, which harms nobody but takes memory. */
+    if (epy_thread_start("epy_end", end_main, interp) < 0)
+        epy_event_count(EPY_NOT_ENDED);
 }
 
 epy_interp *epy_interp_current(void)
@@ -77,44 +115,29 @@ epy_interp *epy_interp_current(void)
     return NULL;
 }
 
-/* ---- work ---- */
-
-void epy_interp_submit(epy_interp *interp, epy_request *req)
-{
-    req->interp = interp;
-    epy_queue_push(&interp->queue, &req->node);
-    epy_idle_notify(&interp->idle);
-    epy_monitor_notice();
-    /* A stop that did not see this request in the queue has changed the state
-     * before, and no executor might ever look again. */
-    if (!epy_runtime_is_running())
-        epy_interp_refuse_queued(interp);
-}
-
-void epy_interp_refuse_queued(epy_interp *interp)
-{
-    epy_qnode *n;
-    while ((n = epy_queue_pop(&interp->queue)))
-        epy_request_refuse(EPY_CONTAINER(n, epy_request, node), epy_atom.not_running);
-}
+/* ---- dropped references ---- */
 
 typedef struct drop_job {
     epy_job job;
-    PyObject *object; /* strong */
+    PyObject *object; /* strong, as long as the interpreter has this life */
+    unsigned life;
 } drop_job;
 
 static void run_drop(epy_job *job, epy_interp *interp)
 {
-    (void)interp;
     drop_job *drop = EPY_CONTAINER(job, drop_job, job);
-    Py_DECREF(drop->object);
+    if (drop->life == atomic_load(&interp->life)) /* else it ended with its interpreter */
+        Py_DECREF(drop->object);
     enif_free(drop);
 }
 
-void epy_interp_drop(epy_interp *interp, PyObject *object)
+void epy_interp_drop(epy_interp *interp, unsigned life, PyObject *object)
 {
+    if (life != atomic_load(&interp->life))
+        return;
     drop_job *drop = enif_alloc(sizeof *drop); /* aborts the VM rather than return NULL */
     drop->job.run = run_drop;
     drop->object = object;
+    drop->life = life;
     epy_service_post(&interp->reaper, &drop->job);
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An interpreter: a Python interpreter state with one queue of requests, its
- * executors, its service thread, and the Python objects that the NIF keeps in it.
+ * An interpreter: a Python interpreter state, its service threads, and the Python
+ * objects that the NIF keeps in it.  Its executors are in groups (epy_group.h).
  *
- * Interpreters are created when the application starts for the first time and
- * never freed: stopping parks them (docs/decisions/0002-park-interpreters.md).
+ * The main interpreter and those of the default pool are created when the application
+ * starts for the first time and never ended: stopping parks them
+ * (docs/decisions/0002-park-interpreters.md).  An *own* interpreter, of a context or of a
+ * pool that a user started, is ended with it.  The structs are never freed.
  */
 #ifndef EPY_INTERP_H
 #define EPY_INTERP_H
@@ -33,24 +35,20 @@ typedef struct epy_objects {
 
 struct epy_interp {
     int id;                       /* constant; 0 is the main interpreter */
-    PyInterpreterState *state;    /* constant once set up; never ended */
+    bool own;                     /* constant while in use: ended when its group is closed */
+    atomic_uint life;             /* counts the uses of this slot; the runtime's */
+    PyInterpreterState *state;    /* constant once set up */
     int64_t python_id;            /* constant: PyInterpreterState_GetID */
     epy_objects objects;
     epy_names names;              /* atoms, and what they are in this interpreter */
-    epy_queue queue;              /* of requests */
-    epy_idle idle;                /* its executors */
     epy_service service;          /* interrupts */
     epy_service reaper;           /* dropped references: a destructor may block */
-    epy_idle parking;             /* executors that are not needed now; epy_executor.c */
-    atomic_int wanted;            /* executors that are to serve; written by the runtime */
-    atomic_int serving;           /* executors that serve: neither parked nor in a callback */
-    atomic_int bound;             /* namespaces that are bound here */
-    _Atomic uint64_t popped;      /* requests taken off the queue; the monitor's clock */
-    _Atomic(epy_executor *) executors; /* linked by next; pushed by the runtime only */
+    atomic_bool inlining;         /* a scheduler runs a function of the pool inline */
+    atomic_uint preloaded;        /* how often code was preloaded; see epy_namespace.c */
 };
 
-/* Initializes the parts without Python.  Before anything else. */
-void epy_interp_init(epy_interp *interp, int id);
+/* Initializes the parts without Python.  Before anything else; also for another use. */
+void epy_interp_init(epy_interp *interp, int id, bool own);
 
 /* Takes the attached interpreter into `interp`: imports, objects, sys.path.
  * -1 with an exception set. */
@@ -60,13 +58,14 @@ EPY_GIL int epy_interp_setup(epy_interp *interp, const char *python_path);
  * RuntimeError set when it is none of ours. */
 EPY_GIL epy_interp *epy_interp_current(void);
 
-/* Queues the request and wakes an executor if that is called for. */
-EPY_ANY void epy_interp_submit(epy_interp *interp, epy_request *req);
+/* Drops all that epy_interp_setup() made, before the interpreter is ended. */
+EPY_GIL void epy_interp_clear(epy_interp *interp);
 
-/* Ends all requests that are queued with {error, not_running}. */
-EPY_ANY void epy_interp_refuse_queued(epy_interp *interp);
+/* Ends an own interpreter whose executors have ended, on a thread of its own. */
+EPY_NOGIL void epy_interp_end(epy_interp *interp);
 
-/* R5: gives up a reference from a thread that must not enter Python. */
-EPY_ANY void epy_interp_drop(epy_interp *interp, PyObject *object);
+/* R5: gives up a reference from a thread that must not enter Python.  One that belonged to
+ * an earlier life of the interpreter is gone already. */
+EPY_ANY void epy_interp_drop(epy_interp *interp, unsigned life, PyObject *object);
 
 #endif

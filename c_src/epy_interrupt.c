@@ -5,6 +5,9 @@
 #include "epy_atoms.h"
 #include "epy_callback.h"
 #include "epy_error.h"
+#include "epy_group.h"
+#include "epy_semaphore.h"
+#include "epy_stats.h"
 
 static void run_interrupt(epy_job *job, epy_interp *interp)
 {
@@ -25,40 +28,90 @@ static void run_interrupt(epy_job *job, epy_interp *interp)
 static void interrupt(epy_request *req)
 {
     req->interrupt.run = run_interrupt;
-    epy_service_post(&req->interp->service, &req->interrupt);
+    epy_service_post(&req->executor->group->interp->service, &req->interrupt);
 }
 
-bool epy_cancel(uint64_t id)
+/* Ends the request, if it is in this state; *slot: whether it held one.  Once it is
+ * cancelled in a queue its fields are not ours any more. */
+static bool cancel_in(epy_request *req, uint64_t id, epy_req_state from, bool *slot)
+{
+    if (epy_request_state(req) != from)
+        return false;
+    *slot = req->slot;
+    return epy_request_move_id(req, id, from, EPY_REQ_CANCELLED);
+}
+
+static void end_slot(ErlNifEnv *env, bool slot, bool ran)
+{
+    if (slot)
+        epy_semaphore_end(env, ran);
+}
+
+/* Whoever takes it off its queue frees it. */
+static bool cancel_queued(ErlNifEnv *env, epy_request *req, uint64_t id)
+{
+    bool slot;
+    epy_op op = req->op;
+    epy_group *group = req->group;
+    if (!cancel_in(req, id, EPY_REQ_QUEUED, &slot))
+        return false;
+    end_slot(env, slot, false);
+    if (op == EPY_OP_SLOT)
+        epy_semaphore_left(env);
+    else
+        atomic_fetch_add_explicit(&group->gone, 1, memory_order_relaxed);
+    return true;
+}
+
+bool epy_cancel_waiting(ErlNifEnv *env, uint64_t id)
 {
     epy_request *req = epy_request_find(id);
-    if (!req)
-        return false;
-    if (epy_request_move_id(req, id, EPY_REQ_QUEUED, EPY_REQ_CANCELLED))
-        return true; /* whoever takes it off the queue frees it */
-    if (!epy_request_move_id(req, id, EPY_REQ_RUNNING, EPY_REQ_CANCELLED))
-        return false;
-    epy_callback_cancel(req->executor, req);
-    interrupt(req);
-    return true;
+    uint32_t number = req ? req->number : 0;
+    return req && epy_request_find(id) == req && req->slot &&
+           !epy_semaphore_is_admitted(number) && cancel_queued(env, req, id);
 }
 
-bool epy_cancel_reply(epy_request *req, ERL_NIF_TERM atom_reason)
+/* Moves a RUNNING request to CANCELLED; from then on no callback's message comes (R3). */
+static epy_request *cancel_running(ErlNifEnv *env, uint64_t id)
 {
-    ErlNifEnv *env = enif_alloc_env();
-    if (!env || !epy_request_move(req, EPY_REQ_RUNNING, EPY_REQ_CANCELLED)) {
-        if (env)
-            enif_free_env(env);
-        return false;
-    }
-    /* After this no callback's message follows the reply (R3).  The tag stays
-     * readable until both parties have parted. */
+    bool slot;
+    epy_request *req = epy_request_find(id);
+    if (!req || !cancel_in(req, id, EPY_REQ_RUNNING, &slot))
+        return NULL;
+    atomic_fetch_add_explicit(&req->executor->group->cancelled, 1, memory_order_relaxed);
     epy_callback_cancel(req->executor, req);
-    ERL_NIF_TERM tag = enif_make_copy(env, req->tag);
-    ERL_NIF_TERM message = enif_make_tuple2(env, tag, epy_error_term(env, atom_reason));
-    (void)enif_send(NULL, &req->caller, env, message); /* fails when nobody waits any more */
-    enif_free_env(env);
-    interrupt(req);
-    return true;
+    epy_event_count(EPY_CANCELLED);
+    end_slot(env, slot, true);
+    return req;
+}
+
+bool epy_cancel(ErlNifEnv *env, uint64_t id)
+{
+    epy_request *req = epy_request_find(id);
+    if (req && cancel_queued(env, req, id)) {
+        epy_event_count(EPY_CANCELLED);
+        return true;
+    }
+    req = cancel_running(env, id);
+    if (req)
+        interrupt(req);
+    return req != NULL;
+}
+
+bool epy_cancel_reply(ErlNifEnv *env, uint64_t id, ERL_NIF_TERM atom_reason)
+{
+    ErlNifEnv *msg_env = enif_alloc_env();
+    epy_request *req = msg_env ? cancel_running(env, id) : NULL;
+    if (req) {
+        /* The tag stays readable until both parties have parted. */
+        ERL_NIF_TERM result = epy_error_term(msg_env, atom_reason);
+        epy_event_reply(enif_send(env, &req->caller, msg_env,
+                                  epy_request_message(req, msg_env, result)));
+        interrupt(req);
+    }
+    if (msg_env)
+        enif_free_env(msg_env);
+    return req != NULL;
 }
 
 void epy_interrupt_end(epy_executor *ex, epy_request *req)
@@ -67,9 +120,13 @@ void epy_interrupt_end(epy_executor *ex, epy_request *req)
     atomic_store(&ex->current, req->outer);
     PyThreadState_SetAsyncExc(ex->ident, NULL);
     bool last = atomic_fetch_add(&req->parted, 1) == 1;
+    bool replaced = ex->stuck;
+    ex->stuck = false;
     pthread_mutex_unlock(&ex->interrupt_lock);
     if (last)
         epy_request_free(req);
+    if (replaced)
+        epy_executor_unstick(ex);
 }
 
 void epy_interrupt_told(epy_executor *ex, epy_request *req)

@@ -20,11 +20,15 @@
 #include "epy_request.h"
 
 /* True: the request with this id ends without a reply (it may still run for a
- * while).  False: it has ended, and its reply was or is being sent. */
-EPY_ANY bool epy_cancel(uint64_t id);
+ * while).  False: it has ended, and its reply was or is being sent.  env: of the calling
+ * process, or NULL on a thread of ours. */
+EPY_ANY bool epy_cancel(ErlNifEnv *env, uint64_t id);
 
-/* As above, and sends {Tag, Result} in place of the executor. */
-EPY_ANY bool epy_cancel_reply(epy_request *req, ERL_NIF_TERM atom_reason);
+/* As above, but only one that waits in line. */
+EPY_ANY bool epy_cancel_waiting(ErlNifEnv *env, uint64_t id);
+
+/* As epy_cancel(), of a request that runs, and sends {error, Reason} in place of the executor. */
+EPY_ANY bool epy_cancel_reply(ErlNifEnv *env, uint64_t id, ERL_NIF_TERM atom_reason);
 
 /* The code of this request is told of the cancel in another way, by an exception
  * that the caller raises: no second one follows. */

@@ -4,8 +4,8 @@
  * sub-interpreter comes to be, and how a container is read safely.
  *
  *   multi_executor   the main interpreter, num_executors executors, one GIL
- *   subinterp        num_subinterp_workers interpreters with a GIL each, one
- *                    executor each, and the main one with one executor
+ *   subinterp        num_subinterp_workers interpreters with a GIL each, one executor
+ *                    each, and the main one for what does not work in them
  *   free_threaded    the main interpreter, an executor per scheduler, no GIL
  */
 #include "epy_mode.h"
@@ -26,7 +26,14 @@ const char *const epy_mode_name = "free_threaded";
 #error "the build names no mode"
 #endif
 
+#ifdef Py_GIL_DISABLED
+const bool epy_mode_has_gil = false;
+#else
+const bool epy_mode_has_gil = true;
+#endif
+
 #if defined(EPY_MODE_SUBINTERP) || (PY_VERSION_HEX >= 0x030D0000 && !defined(Py_GIL_DISABLED))
+#define HAS_SUBINTERPS
 const bool epy_mode_has_subinterps = true;
 #else
 const bool epy_mode_has_subinterps = false; /* 3.12's are not sound unless asked for */
@@ -37,13 +44,14 @@ void epy_mode_plan(const epy_config *config, epy_plan *plan)
 #if defined(EPY_MODE_MULTI_EXECUTOR)
     *plan = (epy_plan){.main_executors = config->num_executors};
 #elif defined(EPY_MODE_SUBINTERP)
-    *plan = (epy_plan){.main_executors = 1, .subinterps = config->num_subinterp_workers};
+    *plan = (epy_plan){.main_executors = config->num_executors,
+                       .subinterps = config->num_subinterp_workers};
 #else
     *plan = (epy_plan){.main_executors = config->schedulers, .eager = true};
 #endif
 }
 
-#ifdef EPY_MODE_SUBINTERP
+#ifdef HAS_SUBINTERPS
 PyThreadState *epy_mode_subinterp_new(PyStatus *status)
 {
     /* Daemon threads would be fatal at the interpreter's end (up to 3.13), and
@@ -64,10 +72,29 @@ PyThreadState *epy_mode_subinterp_new(PyStatus *status)
 #else
 PyThreadState *epy_mode_subinterp_new(PyStatus *status)
 {
-    *status = PyStatus_Error("this mode has no sub-interpreters");
+    *status = PyStatus_Error("this Python has no sub-interpreters with a GIL of their own");
     return NULL;
 }
 #endif
+
+/* The fields are public in cpython/pystate.h; from 3.14 on CPython looks at the real stack. */
+void epy_mode_limit_c_stack(PyThreadState *ts, int levels)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    (void)ts;
+    (void)levels;
+#elif PY_VERSION_HEX >= 0x030C0000
+    if (ts->c_recursion_remaining > levels)
+        ts->c_recursion_remaining = levels;
+#elif PY_VERSION_HEX >= 0x030B0000
+    if (ts->recursion_remaining > levels)
+        ts->recursion_remaining = levels;
+#else
+    int limit = Py_GetRecursionLimit();
+    if (limit - ts->recursion_depth > levels)
+        ts->recursion_depth = limit - levels;
+#endif
+}
 
 PyObject *epy_list_item(PyObject *l, Py_ssize_t i)
 {

@@ -9,9 +9,13 @@
 #include "epy.h"
 
 typedef struct epy_config {
-    int num_executors;         /* multi_executor: of the main interpreter */
+    int num_executors;         /* of the main interpreter, where they share a GIL */
     int num_subinterp_workers; /* subinterp: interpreters beside the main one */
     int max_spare_executors;   /* of an interpreter, for executors that wait in callbacks */
+    int io_pool_size;          /* executors of the pool io */
+    int max_concurrent;        /* slots of the semaphore */
+    int acquire_timeout;       /* ms that a request waits for one */
+    bool telemetry;            /* replies say how long requests waited and ran */
     int schedulers;            /* online, when the application started */
     char python_path[4096];    /* directory with the package `erlang`; UTF-8 */
 } epy_config;
@@ -24,6 +28,9 @@ typedef struct epy_plan {
 
 extern const char *const epy_mode_name;
 
+/* Is there a GIL that the threads of an interpreter share? */
+extern const bool epy_mode_has_gil;
+
 /* Does this Python run sub-interpreters with a GIL of their own, soundly? */
 extern const bool epy_mode_has_subinterps;
 
@@ -33,6 +40,10 @@ void epy_mode_plan(const epy_config *config, epy_plan *plan);
  * (of the main interpreter) is left detached.  On success the new interpreter's
  * thread state is current; on failure *status says why and the old one is. */
 EPY_GIL PyThreadState *epy_mode_subinterp_new(PyStatus *status);
+
+/* Lets C recursion on the calling thread, whose stack is smaller than CPython expects, end in
+ * RecursionError after so many levels. */
+EPY_GIL void epy_mode_limit_c_stack(PyThreadState *ts, int levels);
 
 /* Iteration over containers that other threads may change meanwhile. */
 

@@ -7,6 +7,7 @@
 #include "epy_module.h"
 
 #include "epy_callback.h"
+#include "epy_compat.h"
 #include "epy_interp.h"
 #include "epy_mode.h"
 #include "epy_types.h"
@@ -32,8 +33,34 @@ static PyObject *call(PyObject *module, PyObject *args)
     return result;
 }
 
+/* For erlang/_compat.py; see epy_compat.h. */
+
+static PyObject *look_first(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *name, *path;
+    if (!PyArg_ParseTuple(args, "UO:look_first", &name, &path))
+        return NULL;
+    return epy_compat_look_first(name, path);
+}
+
+static PyObject *refused(PyObject *module, PyObject *name)
+{
+    (void)module;
+    return epy_compat_refused(name);
+}
+
+static PyObject *gil_enabled(PyObject *module, PyObject *name)
+{
+    (void)module;
+    return epy_compat_gil_enabled(name);
+}
+
 static PyMethodDef methods[] = {
     {"call", call, METH_VARARGS, call_doc},
+    {"look_first", look_first, METH_VARARGS, NULL},
+    {"refused", refused, METH_O, NULL},
+    {"gil_enabled", gil_enabled, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -2,80 +2,148 @@
 /* See epy_monitor.h. */
 #include "epy_monitor.h"
 
+#include "epy_atoms.h"
 #include "epy_executor.h"
-#include "epy_interp.h"
+#include "epy_group.h"
 #include "epy_interrupt.h"
 #include "epy_request.h"
-#include "epy_runtime.h"
+#include "epy_semaphore.h"
 
 #define IDLE_TICKS 20 /* without work, before it sleeps */
 
 static atomic_int awake; /* futex word: 0 while the monitor sleeps or is about to */
 
+#define STUCK_TICKS 4    /* after a cancel, before an executor counts as stuck */
+#define MANY_GONE 256    /* cancelled requests in a queue, before they are taken off */
+#define SWEEP_TICKS 50   /* between two looks at all requests that are queued */
+
 /* Wakes an executor where nothing was taken off the queue for a tick.  Returns
  * whether there is, or was since the last look, any work. */
-static bool look(epy_interp *interp, uint64_t *seen)
+static bool look(epy_group *group)
 {
-    uint64_t popped = atomic_load_explicit(&interp->popped, memory_order_relaxed);
-    bool waiting = !epy_queue_empty(&interp->queue), moved = popped != *seen;
-    if (waiting && !moved && !epy_idle_wake(&interp->idle))
-        epy_executors_relieve(interp);
-    *seen = popped;
+    uint64_t popped = atomic_load_explicit(&group->popped, memory_order_relaxed);
+    bool waiting = epy_group_has_work(group), moved = popped != group->seen;
+    if (waiting && !moved && !epy_idle_wake(&group->idle))
+        epy_executors_relieve(group);
+    group->seen = popped;
+    waiting |= !epy_queue_empty(&group->queue); /* for a slot */
     /* One that is hot may be between the queue and its request. */
-    return waiting || moved || atomic_load(&interp->idle.hot) > 0;
+    return waiting || moved || atomic_load(&group->idle.hot) > 0;
 }
 
-/* Cancels what an executor runs for a caller that is gone.  The request may end
- * at any moment; its id, read while it RUNS, names no other one. */
+/* A request that was cancelled and whose executor does not come back. */
+static void look_at_overdue(epy_executor *ex)
+{
+    epy_request *req = atomic_load(&ex->current);
+    uint64_t id = req ? epy_request_id(req) : 0;
+    if (!req || epy_request_state(req) != EPY_REQ_CANCELLED) {
+        ex->overdue_ticks = 0;
+        return;
+    }
+    ex->overdue_ticks = ex->overdue == id ? ex->overdue_ticks + 1 : 0;
+    ex->overdue = id;
+    if (ex->overdue_ticks == STUCK_TICKS)
+        (void)epy_executor_stick(ex, req); /* false: it has just come back */
+}
+
+/* Cancels what an executor runs for a caller that is gone. */
 static bool look_at_caller(epy_executor *ex, ErlNifEnv *env)
 {
     epy_request *req = atomic_load(&ex->current);
-    if (!req)
-        return false;
-    uint64_t id = epy_request_id(req);
+    uint64_t id = epy_executor_running(ex);
+    if (!req || !id)
+        return req != NULL;
     ErlNifPid caller = req->caller;
-    if (epy_request_state(req) == EPY_REQ_RUNNING && epy_request_id(req) == id &&
-        !enif_is_process_alive(env, &caller))
-        (void)epy_cancel(id); /* false: it has just ended */
+    if (epy_request_find(id) == req && !enif_is_process_alive(env, &caller))
+        (void)epy_cancel(NULL, id); /* false: it has just ended */
     return true;
 }
 
-static bool look_at_callers(epy_interp *interp, ErlNifEnv *env)
+static bool look_at_executors(epy_group *group, ErlNifEnv *env)
 {
-    bool running = false;
-    for (epy_executor *ex = atomic_load(&interp->executors); ex; ex = ex->next)
-        running |= look_at_caller(ex, env);
-    return running;
+    int running = 0, all = 0;
+    for (epy_executor *ex = atomic_load(&group->executors); ex; ex = ex->next) {
+        all += epy_executor_is_live(ex);
+        running += look_at_caller(ex, env);
+        look_at_overdue(ex);
+    }
+    /* A tick ago all were busy, as now: new processes are better bound elsewhere. */
+    atomic_store(&group->unmoved, all > 0 && running == all && group->busy_tick);
+    group->busy_tick = all > 0 && running == all;
+    return running > 0;
 }
 
-static bool look_at_all(uint64_t *seen, ErlNifEnv *env)
+/* Ends the executors of a group that was closed; what runs is cancelled level by level,
+ * as chains unwind.  Returns whether any is left. */
+static bool look_at_closing(epy_group *group)
+{
+    if (atomic_load(&group->live) == 0)
+        return false;
+    (void)epy_group_cancel_running(NULL, group, epy_atom.cancelled);
+    epy_executors_wake_all(group);
+    return true;
+}
+
+static bool look_at_all(ErlNifEnv *env)
 {
     bool work = false;
-    for (int i = 0; i < EPY_INTERPS_MAX; i++) {
-        epy_interp *interp = epy_runtime_interp(i);
-        if (!interp)
+    for (int id = 0; id < epy_group_count(); id++) {
+        epy_group *group = epy_group_get(id);
+        if (!atomic_load(&group->taken))
             continue;
-        work |= look(interp, &seen[i]);
-        work |= look_at_callers(interp, env);
+        if (epy_group_is_open(group))
+            work |= look(group);
+        else
+            work |= look_at_closing(group);
+        work |= look_at_executors(group, env);
     }
     return work;
 }
 
+/* A caller that is gone gives its place in line to the next one. */
+static void look_at_queued(epy_request *req, void *env)
+{
+    uint64_t id = epy_request_id(req);
+    ErlNifPid caller = req->caller;
+    if (epy_request_state(req) == EPY_REQ_QUEUED && epy_request_find(id) == req &&
+        !enif_is_process_alive(env, &caller))
+        (void)epy_cancel(NULL, id); /* false: it has just ended */
+}
+
+/* Clears queues of what was cancelled in them, when that is much, and ends what is too old
+ * in line. */
+static void sweep(unsigned tick, ErlNifEnv *env)
+{
+    bool in_line = epy_semaphore_slots().waiting > 0;
+    if (tick % SWEEP_TICKS != 0)
+        return;
+    epy_request_each(look_at_queued, env);
+    for (int id = 0; id < epy_group_count(); id++) {
+        epy_group *group = epy_group_get(id);
+        if (atomic_load(&group->gone) > MANY_GONE || (in_line && atomic_load(&group->unwaited))) {
+            atomic_store(&group->gone, 0);
+            atomic_store(&group->unwaited, false);
+            epy_group_sweep(group);
+        }
+    }
+}
+
 static void *monitor_main(void *arg)
 {
-    static uint64_t seen[EPY_INTERPS_MAX];
     int idle_ticks = 0;
     (void)arg;
     ErlNifEnv *env = enif_alloc_env();
-    for (;;) {
-        idle_ticks = look_at_all(seen, env) ? 0 : idle_ticks + 1;
+    for (unsigned tick = 0;; tick++) {
+        bool work = look_at_all(env);
+        sweep(tick, env);
+        idle_ticks = work ? 0 : idle_ticks + 1;
         if (idle_ticks < IDLE_TICKS) {
             epy_sleep_ns(EPY_TICK_NS);
             continue;
         }
         /* Either the next producer sees that we sleep, or we see its request. */
         atomic_store(&awake, 0);
-        if (!look_at_all(seen, env))
+        if (!look_at_all(env))
             epy_futex_wait(&awake, 0, -1);
         atomic_store(&awake, 1);
         idle_ticks = 0;
@@ -85,7 +153,7 @@ static void *monitor_main(void *arg)
 
 void epy_monitor_notice(void)
 {
-    /* The fence of epy_idle_notify() stands before this load. */
+    /* A sequentially consistent operation of the caller stands before this load. */
     if (!atomic_load_explicit(&awake, memory_order_relaxed) && !atomic_exchange(&awake, 1))
         epy_futex_wake_one(&awake);
 }

@@ -10,7 +10,9 @@
  * request waits for something or computes: when a queue did not move for a
  * tick, the monitor wakes another executor.
  *
- * It also cancels requests that run for callers that are gone (R8).
+ * It is also the one that notices what nobody tells: callers that are gone (R8), executors
+ * whose request was cancelled and that do not come back, groups that are closed, and what
+ * waits in line for too long.
  */
 #ifndef EPY_MONITOR_H
 #define EPY_MONITOR_H

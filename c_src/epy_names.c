@@ -94,6 +94,23 @@ static epy_name *new_name(epy_interp *interp, ERL_NIF_TERM atom)
     return n;
 }
 
+void epy_names_fini(epy_names *names)
+{
+    epy_name_table *t = atomic_exchange(&names->table, NULL);
+    for (size_t i = 0; t && i <= t->mask; i++) {
+        epy_name *n = atomic_load(&t->entries[i]);
+        if (n) {
+            Py_XDECREF(atomic_load(&n->module));
+            free_name(n);
+        }
+    }
+    while (t) {
+        epy_name_table *replaced = t->replaced;
+        free(t);
+        t = replaced;
+    }
+}
+
 static epy_name *insert(epy_names *names, epy_name *n)
 {
     EPY_GILLESS_LOCK(&names->lock);

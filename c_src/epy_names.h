@@ -28,6 +28,9 @@ typedef struct epy_names {
 
 EPY_GIL int epy_names_init(epy_names *names);
 
+/* Before the interpreter ends; nobody else uses the table any more. */
+EPY_GIL void epy_names_fini(epy_names *names);
+
 /* The entry of an atom, made if need be; NULL with an exception set. */
 EPY_GIL epy_name *epy_names_get(epy_interp *interp, ERL_NIF_TERM atom);
 

@@ -5,14 +5,18 @@
  */
 #include "epy_atoms.h"
 #include "epy_callback.h"
-#include "epy_exec.h"
 #include "epy_executor.h"
+#include "epy_inline.h"
 #include "epy_interrupt.h"
 #include "epy_lib.h"
 #include "epy_map.h"
 #include "epy_namespace.h"
-#include "epy_request.h"
+#include "epy_pool.h"
+#include "epy_route.h"
 #include "epy_runtime.h"
+#include "epy_semaphore.h"
+#include "epy_stats.h"
+#include "epy_submit.h"
 
 #include <string.h>
 
@@ -42,28 +46,35 @@ static ERL_NIF_TERM code_term(ErlNifEnv *env, int code)
     }
 }
 
-/* start(NumExecutors, NumSubinterps, MaxSpares, Schedulers, PythonPath) */
+/* start(Ref, {NumExecutors, NumSubinterps, IoPoolSize, MaxSpares, Schedulers, MaxConcurrent,
+ *             AcquireTimeout, Telemetry, PythonPath}) */
 static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     epy_config config;
     ErlNifBinary path;
+    const ERL_NIF_TERM *t;
+    int n;
     (void)argc;
-    if (!enif_get_int(env, argv[0], &config.num_executors) ||
-        !enif_get_int(env, argv[1], &config.num_subinterp_workers) ||
-        !enif_get_int(env, argv[2], &config.max_spare_executors) ||
-        !enif_get_int(env, argv[3], &config.schedulers) ||
-        !enif_inspect_binary(env, argv[4], &path) || path.size >= sizeof config.python_path)
+    if (!enif_get_tuple(env, argv[1], &n, &t) || n != 9 ||
+        !enif_get_int(env, t[0], &config.num_executors) ||
+        !enif_get_int(env, t[1], &config.num_subinterp_workers) ||
+        !enif_get_int(env, t[2], &config.io_pool_size) ||
+        !enif_get_int(env, t[3], &config.max_spare_executors) ||
+        !enif_get_int(env, t[4], &config.schedulers) ||
+        !enif_get_int(env, t[5], &config.max_concurrent) ||
+        !enif_get_int(env, t[6], &config.acquire_timeout) ||
+        !enif_inspect_binary(env, t[8], &path) || path.size >= sizeof config.python_path)
         return enif_make_badarg(env);
+    config.telemetry = t[7] == epy_atom.true_;
     memcpy(config.python_path, path.data, path.size);
     config.python_path[path.size] = '\0';
-    return code_term(env, epy_runtime_start(env, &config));
+    return code_term(env, epy_runtime_start(env, argv[0], &config));
 }
 
 static ERL_NIF_TERM nif_stop(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
-    (void)argv;
-    return code_term(env, epy_runtime_stop(env));
+    return code_term(env, epy_runtime_stop(env, argv[0]));
 }
 
 static const char *state_name(void)
@@ -76,13 +87,6 @@ static const char *state_name(void)
     return names[epy_runtime_state()];
 }
 
-static int count_executors(void)
-{
-    epy_plan plan;
-    epy_mode_plan(epy_runtime_config(), &plan);
-    return plan.subinterps ? plan.subinterps : plan.main_executors;
-}
-
 /* info() -> {Variant, Mode, Version, State, Executors, HasSubinterps, Stdlib} */
 static ERL_NIF_TERM nif_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
@@ -90,113 +94,231 @@ static ERL_NIF_TERM nif_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     (void)argv;
     return enif_make_tuple7(env, make_text(env, EPY_VARIANT), enif_make_atom(env, epy_mode_name),
                             make_text(env, Py_GetVersion()), enif_make_atom(env, state_name()),
-                            enif_make_int(env, count_executors()),
+                            enif_make_int(env, epy_runtime_executors()),
                             make_bool(epy_mode_has_subinterps),
                             make_text(env, EPY_PYTHON_STDLIB));
+}
+
+static ERL_NIF_TERM nif_stats(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    (void)argv;
+    return epy_stats_term(env);
+}
+
+/* ---- contexts and pools ---- */
+
+static bool get_place(ERL_NIF_TERM term, epy_place *place)
+{
+    *place = term == epy_atom.main_pool ? EPY_PLACE_MAIN
+             : term == epy_atom.own     ? EPY_PLACE_OWN
+                                        : EPY_PLACE_AUTO;
+    return *place != EPY_PLACE_AUTO || term == epy_atom.auto_;
+}
+
+static ERL_NIF_TERM posted(int code)
+{
+    return code == EPY_OK ? epy_atom.ok : epy_atom.not_running;
+}
+
+/* context_open(Ref, Mode, Fixed, MemoryLimit) */
+static ERL_NIF_TERM nif_context_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    epy_place place;
+    ErlNifUInt64 limit;
+    (void)argc;
+    if (!get_place(argv[1], &place) || !enif_get_uint64(env, argv[3], &limit))
+        return enif_make_badarg(env);
+    return posted(
+        epy_runtime_open_context(env, argv[0], place, argv[2] == epy_atom.true_, limit));
+}
+
+static ERL_NIF_TERM nif_context_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    epy_namespace *ns = epy_namespace_from(env, argv[0]);
+    if (!ns || !ns->context)
+        return enif_make_badarg(env);
+    if (epy_namespace_close(ns))
+        epy_runtime_close_context(ns->home, ns->life);
+    return epy_atom.ok;
+}
+
+static ERL_NIF_TERM nif_interrupt(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    epy_namespace *ns = epy_namespace_from(env, argv[0]);
+    if (!ns || !ns->context)
+        return enif_make_badarg(env);
+    bool open = epy_group_is(ns->home, ns->life);
+    return enif_make_int(
+        env, open ? epy_group_cancel_running(env, ns->home, epy_atom.cancelled) : 0);
+}
+
+static ERL_NIF_TERM nif_interp_id(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    epy_namespace *ns = epy_namespace_from(env, argv[0]);
+    return ns ? enif_make_int(env, ns->home->interp->id) : enif_make_badarg(env);
+}
+
+/* pool_open(Ref, Name, Size, Mode) */
+static ERL_NIF_TERM nif_pool_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    epy_place place;
+    int size;
+    (void)argc;
+    if (!enif_is_atom(env, argv[1]) || !enif_get_int(env, argv[2], &size) || size < 1 ||
+        !get_place(argv[3], &place))
+        return enif_make_badarg(env);
+    return posted(epy_runtime_open_pool(env, argv[0], argv[1], size, place));
+}
+
+static ERL_NIF_TERM nif_pool_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    if (!enif_is_atom(env, argv[1]))
+        return enif_make_badarg(env);
+    return posted(epy_runtime_close_pool(env, argv[0], argv[1]));
+}
+
+/* route(Module, Function, Pool) */
+static ERL_NIF_TERM nif_route(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    int target = 0;
+    (void)argc;
+    if (!enif_is_atom(env, argv[0]) || !enif_is_atom(env, argv[1]) || !enif_is_atom(env, argv[2]))
+        return enif_make_badarg(env);
+    if (argv[2] == epy_atom.inline_) {
+        target = EPY_ROUTE_INLINE;
+    } else if (argv[2] != epy_atom.none) {
+        epy_pool *pool = epy_pool_find(argv[2]);
+        if (!pool)
+            return epy_atom.no_pool;
+        target = epy_pool_index(pool) + 1;
+    }
+    return epy_route_set(argv[0], argv[1], target) ? epy_atom.ok : epy_atom.full;
+}
+
+static ERL_NIF_TERM nif_routes(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    (void)argv;
+    return epy_routes_term(env);
 }
 
 /* ---- requests ---- */
 
 static ERL_NIF_TERM nif_bind(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
+    unsigned life;
     (void)argc;
     (void)argv;
     if (!epy_runtime_is_running())
         return epy_atom.not_running;
-    return epy_namespace_make(env, epy_runtime_pick());
+    epy_group *group = epy_pool_pick(epy_pool_default, &life);
+    return epy_namespace_make(env, group, life, false);
 }
 
-/* Reads (Namespace, Op, {Tag, ...}) into a request; NULL with *error set. */
-static epy_request *new_request(ErlNifEnv *env, const ERL_NIF_TERM argv[], ERL_NIF_TERM *error)
-{
-    unsigned op;
-    bool ok;
-    epy_namespace *ns = epy_namespace_from(env, argv[0]);
-    if (!ns || !enif_get_uint(env, argv[1], &op) || op >= EPY_OP_COUNT) {
-        *error = enif_make_badarg(env);
-        return NULL;
-    }
-    if (!epy_runtime_is_running()) {
-        *error = epy_atom.not_running;
-        return NULL;
-    }
-    epy_request *req = epy_request_new(env, (epy_op)op, argv[2], &ok);
-    if (!req) {
-        *error = ok ? enif_raise_exception(env, enif_make_atom(env, "system_limit"))
-                    : enif_make_badarg(env);
-        return NULL;
-    }
-    req->interp = ns->interp;
-    if (epy_exec_needs_namespace(req)) {
-        epy_namespace_keep(ns);
-        req->ns = ns;
-    }
-    return req;
-}
-
-static ERL_NIF_TERM submit(ErlNifEnv *env, epy_request *req)
-{
-    /* The id first: once queued, the request may end at any moment. */
-    ERL_NIF_TERM id = enif_make_uint64(env, epy_request_id(req));
-    epy_interp_submit(req->interp, req);
-    return id;
-}
-
-/* submit(Namespace, Op, {Tag, ...}) */
 static ERL_NIF_TERM nif_submit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
-    ERL_NIF_TERM error;
-    (void)argc;
-    epy_request *req = new_request(env, argv, &error);
-    return req ? submit(env, req) : error;
+    return epy_submit(env, argv[0], argv[1], argv[2], argc > 3 ? argv[3] : epy_atom.undefined,
+                      argc > 4 ? argv[4] : epy_atom.none);
 }
 
-static epy_executor *get_frame(ErlNifEnv *env, ERL_NIF_TERM term, ErlNifUInt64 *serial)
+static ERL_NIF_TERM nif_async(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
-    const ERL_NIF_TERM *parts;
-    int arity;
-    unsigned index;
-    if (!enif_get_tuple(env, term, &arity, &parts) || arity != 2 ||
-        !enif_get_uint(env, parts[0], &index) || !enif_get_uint64(env, parts[1], serial))
-        return NULL;
-    return epy_executor_find(index);
+    (void)argc;
+    return epy_submit_async(env, EPY_ASYNC, argv[0], argv[1], argv[2], argv[3]);
 }
 
-/* nest(Namespace, Op, {Tag, ...}, Frame) */
-static ERL_NIF_TERM nif_nest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+static ERL_NIF_TERM nif_cast(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
-    ERL_NIF_TERM error;
-    ErlNifUInt64 serial;
     (void)argc;
-    epy_executor *ex = get_frame(env, argv[3], &serial);
-    if (!ex)
-        return enif_make_badarg(env);
-    epy_request *req = new_request(env, argv, &error);
-    if (!req)
-        return error;
-    ERL_NIF_TERM id = enif_make_uint64(env, epy_request_id(req));
-    if (ex->interp == req->interp && epy_callback_nest(ex, serial, req))
-        return id;
-    return submit(env, req);
+    return epy_submit_async(env, EPY_CAST, argv[0], argv[1], argv[2], argv[3]);
+}
+
+static ERL_NIF_TERM nif_service(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_submit_service(env, argv[0], argv[1]);
 }
 
 static ERL_NIF_TERM nif_cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
-    ErlNifUInt64 id;
+    uint64_t id;
     (void)argc;
-    if (!enif_get_uint64(env, argv[0], &id))
+    if (!epy_submit_id(env, argv[0], &id))
         return enif_make_badarg(env);
-    return make_bool(epy_cancel(id));
+    return make_bool(epy_cancel(env, id));
+}
+
+static ERL_NIF_TERM nif_cancel_waiting(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    uint64_t id;
+    (void)argc;
+    if (!epy_submit_id(env, argv[0], &id))
+        return enif_make_badarg(env);
+    bool left = epy_cancel_waiting(env, id);
+    if (left)
+        epy_event_count(EPY_OVERLOADED);
+    return make_bool(left);
 }
 
 static ERL_NIF_TERM nif_callback_return(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     ErlNifUInt64 serial;
     (void)argc;
-    epy_executor *ex = get_frame(env, argv[0], &serial);
+    epy_executor *ex = epy_submit_frame(env, argv[0], &serial);
     if (!ex)
         return enif_make_badarg(env);
     return make_bool(epy_callback_return(ex, serial, argv[1]));
+}
+
+/* ---- admission ---- */
+
+static ERL_NIF_TERM nif_slots(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    (void)argv;
+    epy_slots slots = epy_semaphore_slots();
+    return enif_make_tuple3(env, enif_make_int(env, slots.current),
+                            enif_make_int(env, slots.max), enif_make_int(env, slots.waiting));
+}
+
+static ERL_NIF_TERM nif_set_max(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    int max;
+    (void)argc;
+    if (!enif_get_int(env, argv[0], &max) || max < 1)
+        return enif_make_badarg(env);
+    epy_semaphore_set_max(env, max);
+    return epy_atom.ok;
+}
+
+static ERL_NIF_TERM nif_set_acquire_timeout(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    unsigned ms;
+    (void)argc;
+    if (!enif_get_uint(env, argv[0], &ms))
+        return enif_make_badarg(env);
+    epy_semaphore_set_timeout(ms);
+    return epy_atom.ok;
+}
+
+static ERL_NIF_TERM nif_release(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    epy_namespace *ns = epy_namespace_from(env, argv[0]);
+    if (!ns)
+        return enif_make_badarg(env);
+    int held = atomic_load(&ns->slots);
+    while (held > 0)
+        if (atomic_compare_exchange_weak(&ns->slots, &held, held - 1)) {
+            epy_semaphore_end(env, true);
+            return epy_atom.true_;
+        }
+    return epy_atom.false_;
 }
 
 /* ---- load ---- */
@@ -209,7 +331,7 @@ static int load(ErlNifEnv *env, void **priv, ERL_NIF_TERM info)
     if (r != EPY_LOAD_OK)
         return r;
     epy_atoms_init(env);
-    if (epy_namespace_open(env) < 0 || epy_map_init() < 0)
+    if (epy_namespace_open(env) < 0 || epy_submit_open(env) < 0 || epy_map_init() < 0)
         return EPY_LOAD_NO_MEMORY;
     return epy_lib_pin();
 }
@@ -221,18 +343,36 @@ static int upgrade(ErlNifEnv *env, void **priv, void **old_priv, ERL_NIF_TERM in
     (void)priv;
     (void)old_priv;
     (void)info;
-    return epy_namespace_open(env) < 0 ? EPY_LOAD_NO_MEMORY : EPY_LOAD_OK;
+    return epy_namespace_open(env) < 0 || epy_submit_open(env) < 0 ? EPY_LOAD_NO_MEMORY
+                                                                   : EPY_LOAD_OK;
 }
 
 static ErlNifFunc functions[] = {
-    {"start", 5, nif_start, 0},
-    {"stop", 0, nif_stop, 0},
+    {"start", 2, nif_start, 0},
+    {"stop", 1, nif_stop, 0},
     {"info", 0, nif_info, 0},
+    {"stats", 0, nif_stats, 0},
+    {"service", 2, nif_service, 0},
+    {"context_open", 4, nif_context_open, 0},
+    {"context_close", 1, nif_context_close, 0},
+    {"interrupt", 1, nif_interrupt, 0},
+    {"interp_id", 1, nif_interp_id, 0},
+    {"pool_open", 4, nif_pool_open, 0},
+    {"pool_close", 2, nif_pool_close, 0},
+    {"route", 3, nif_route, 0},
+    {"routes", 0, nif_routes, 0},
     {"bind", 0, nif_bind, 0},
     {"submit", 3, nif_submit, 0},
-    {"nest", 4, nif_nest, 0},
+    {"submit", 5, nif_submit, 0},
+    {"async", 4, nif_async, 0},
+    {"cast", 4, nif_cast, 0},
     {"cancel", 1, nif_cancel, 0},
+    {"cancel_waiting", 1, nif_cancel_waiting, 0},
     {"callback_return", 2, nif_callback_return, 0},
+    {"slots", 0, nif_slots, 0},
+    {"set_max", 1, nif_set_max, 0},
+    {"set_acquire_timeout", 1, nif_set_acquire_timeout, 0},
+    {"release", 1, nif_release, 0},
 };
 
 ERL_NIF_INIT(py_nif, functions, load, NULL, upgrade, NULL)

@@ -26,6 +26,11 @@
 #define PAUSE() atomic_signal_fence(memory_order_seq_cst)
 #endif
 
+void epy_pause(void)
+{
+    PAUSE();
+}
+
 uint64_t epy_now_ns(void)
 {
     struct timespec ts;
@@ -103,6 +108,11 @@ bool epy_queue_empty(epy_queue *q)
            atomic_load_explicit(&q->tail, memory_order_acquire) == &q->stub;
 }
 
+bool epy_queue_ready(void *queue)
+{
+    return !epy_queue_empty(queue);
+}
+
 /* ---- sleeping ---- */
 
 void epy_futex_wait(atomic_int *word, int expected, int64_t ns)
@@ -169,8 +179,8 @@ void epy_idle_cool(epy_idle *idle)
     atomic_fetch_sub(&idle->hot, 1);
 }
 
-/* Looks at the queue for a while without giving up the processor. */
-static bool spin(epy_idle *idle, epy_queue *q, int64_t spin_ns)
+/* Looks for work for a while without giving up the processor. */
+static bool spin(epy_idle *idle, epy_ready ready, void *arg, int64_t spin_ns)
 {
     if (spin_ns <= 0 || atomic_exchange(&idle->spinning, 1))
         return false;
@@ -179,7 +189,7 @@ static bool spin(epy_idle *idle, epy_queue *q, int64_t spin_ns)
     do {
         for (int i = 0; i < 32 && !found; i++) {
             PAUSE();
-            found = !epy_queue_empty(q);
+            found = ready(arg);
         }
     } while (!found && epy_now_ns() < end);
     atomic_store(&idle->spinning, 0);
@@ -206,13 +216,14 @@ static bool sleep_for_token(epy_idle *idle, int64_t timeout_ns)
     }
 }
 
-bool epy_idle_wait(epy_idle *idle, epy_queue *q, int64_t spin_ns, int64_t timeout_ns)
+bool epy_idle_wait(epy_idle *idle, epy_ready ready, void *arg, int64_t spin_ns,
+                   int64_t timeout_ns)
 {
-    if (q && spin(idle, q, spin_ns))
+    if (ready && spin(idle, ready, arg, spin_ns))
         return true;
     atomic_fetch_add(&idle->sleepers, 1);
     epy_idle_cool(idle);
-    if (q && !epy_queue_empty(q)) {
+    if (ready && ready(arg)) {
         /* Not asleep after all.  If our place was given a token, take that. */
         if (take(&idle->sleepers)) {
             epy_idle_heat(idle);

@@ -66,11 +66,18 @@ bool epy_idle_wake(epy_idle *idle);
 void epy_idle_heat(epy_idle *idle);
 void epy_idle_cool(epy_idle *idle);
 
-/* Called hot.  Waits until the queue (which may be NULL) has something, a token comes, or
- * timeout_ns passed (negative: for ever): first spins for spin_ns if no other
- * thread does, then sleeps.  Returns hot; false on timeout. */
-bool epy_idle_wait(epy_idle *idle, epy_queue *q, int64_t spin_ns, int64_t timeout_ns);
+/* Called hot.  Waits until ready(arg), a token comes, or timeout_ns passed (negative: for
+ * ever): first spins for spin_ns if no other thread does, then sleeps.  ready may be NULL: a
+ * token it is then; else who makes it true calls epy_idle_notify() afterwards.  Returns hot;
+ * false on timeout. */
+typedef bool (*epy_ready)(void *arg);
+bool epy_idle_wait(epy_idle *idle, epy_ready ready, void *arg, int64_t spin_ns,
+                   int64_t timeout_ns);
 
+/* ready() for a queue: it is not empty. */
+bool epy_queue_ready(void *queue);
+
+void epy_pause(void);      /* a few cycles, in a loop that waits */
 uint64_t epy_now_ns(void); /* CLOCK_MONOTONIC */
 void epy_sleep_ns(int64_t ns);
 

@@ -24,6 +24,7 @@
 static _Atomic(epy_request *) chunks[CHUNKS];
 static atomic_uint num_chunks;             /* written under grow_lock */
 static _Atomic uint64_t free_list;         /* tag << 32 | index + 1 */
+static atomic_bool telemetry;
 static pthread_mutex_t grow_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the growth of chunks */
 
 static epy_request *slot(uint32_t index)
@@ -116,7 +117,7 @@ static bool legal(epy_req_state from, epy_req_state to)
     static const uint8_t next[] = {
         [EPY_REQ_FREE] = 1 << EPY_REQ_QUEUED,
         [EPY_REQ_QUEUED] = 1 << EPY_REQ_RUNNING | 1 << EPY_REQ_DONE | 1 << EPY_REQ_CANCELLED,
-        [EPY_REQ_RUNNING] = 1 << EPY_REQ_DONE | 1 << EPY_REQ_CANCELLED,
+        [EPY_REQ_RUNNING] = 1 << EPY_REQ_DONE | 1 << EPY_REQ_CANCELLED | 1 << EPY_REQ_QUEUED,
         [EPY_REQ_DONE] = 1 << EPY_REQ_FREE,
         [EPY_REQ_CANCELLED] = 1 << EPY_REQ_FREE,
     };
@@ -190,7 +191,10 @@ epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, ERL_NIF_TERM tupl
     for (int i = 0; i < EPY_REQ_TERMS; i++)
         req->terms[i] = i + 1 < arity ? elements[i + 1] : epy_atom.undefined;
     req->op = op;
+    req->manner = EPY_SYNC;
+    req->slot = false;
     req->ns = NULL;
+    req->submitted_ns = req->queue_ns = req->run_ns = 0;
     req->outer = NULL;
     req->told = false;
     req->executor = NULL;
@@ -214,16 +218,26 @@ void epy_request_free(epy_request *req)
     push_free(req);
 }
 
-void epy_request_reply(epy_request *req, ERL_NIF_TERM result)
+void epy_request_set_telemetry(bool on)
 {
-    ERL_NIF_TERM message = enif_make_tuple2(req->env, req->tag, result);
-    /* Fails only when the caller is gone, and then nobody waits. */
-    (void)enif_send(NULL, &req->caller, req->env, message);
+    atomic_store(&telemetry, on);
 }
 
-void epy_request_refuse(epy_request *req, ERL_NIF_TERM atom_reason)
+bool epy_request_telemetry(void)
 {
-    if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE))
-        epy_request_reply(req, enif_make_tuple2(req->env, epy_atom.error, atom_reason));
-    epy_request_free(req);
+    return atomic_load_explicit(&telemetry, memory_order_relaxed);
+}
+
+ERL_NIF_TERM epy_request_message(const epy_request *req, ErlNifEnv *env, ERL_NIF_TERM result)
+{
+    ERL_NIF_TERM tag = env == req->env ? req->tag : enif_make_copy(env, req->tag);
+    if (!epy_request_telemetry())
+        return enif_make_tuple2(env, tag, result);
+    return enif_make_tuple4(env, tag, result, enif_make_uint64(env, req->queue_ns),
+                            enif_make_uint64(env, req->run_ns));
+}
+
+bool epy_request_reply(ErlNifEnv *env, epy_request *req, ERL_NIF_TERM result)
+{
+    return enif_send(env, &req->caller, req->env, epy_request_message(req, req->env, result));
 }

@@ -7,10 +7,12 @@
  *   submit     |                    |      before it sends
  *              | canceller          | canceller
  *              v                    v
- *           CANCELLED -----------------> (executor frees)
+ *           CANCELLED -----------------> (its holder frees)
  *
- * Whoever refuses a request that it took off the queue moves it from QUEUED to
- * DONE.
+ * An executor moves a request back to QUEUED when its module loads in the main
+ * interpreter only (epy_compat.h): nothing was called then.
+ *
+ * Whoever refuses a request that it took off a queue moves it from QUEUED to DONE.
  *
  * Each transition is one compare-and-exchange of `word`, so exactly one party
  * decides how the request ends (R3): the executor that reaches DONE sends the
@@ -26,7 +28,7 @@
 #include "epy_queue.h"
 #include "epy_service.h"
 
-typedef enum epy_op { EPY_OP_CALL, EPY_OP_EVAL, EPY_OP_EXEC, EPY_OP_COUNT } epy_op;
+typedef enum epy_op { EPY_OP_CALL, EPY_OP_EVAL, EPY_OP_EXEC, EPY_OP_SLOT, EPY_OP_COUNT } epy_op;
 
 typedef enum epy_req_state {
     EPY_REQ_FREE,
@@ -38,21 +40,35 @@ typedef enum epy_req_state {
 
 #define EPY_REQ_TERMS 4
 
+/* Who hears of a request. */
+typedef enum epy_manner {
+    EPY_SYNC,  /* the caller waits, and serves callbacks itself */
+    EPY_ASYNC, /* the caller gets the reply; callbacks go to the process py_async */
+    EPY_CAST,  /* py_async is the caller, and outlives whoever submitted it */
+    EPY_INLINE, /* not a request of the table: runs on the caller's scheduler */
+} epy_manner;
+
 struct epy_request {
     epy_qnode node;             /* the queue's, while QUEUED */
     _Atomic uint64_t word;      /* generation << 3 | epy_req_state */
     _Atomic uint32_t free_next; /* index + 1 of the next free slot; free list's */
     uint32_t index;             /* constant */
     epy_op op;
+    epy_manner manner;
+    bool slot;                  /* needs one to run, else it is a rider; set before QUEUED, then constant */
+    uint32_t number;            /* with slot: its place in line; see epy_semaphore.h */
     ErlNifEnv *env;             /* owned; submitter's until queued, then executor's */
     ErlNifPid caller;           /* constant while not FREE */
     ERL_NIF_TERM tag;           /* in env; constant while not FREE: the reply's reference */
     ERL_NIF_TERM terms[EPY_REQ_TERMS]; /* in env; by op, see epy_exec.c */
-    epy_interp *interp;         /* where it is queued; interpreters are never freed */
+    epy_group *group;           /* where it is to run; groups are never freed */
+    unsigned group_life;        /* for which life of the group it was meant */
     epy_namespace *ns;          /* strong; put in epy_request_free() */
     epy_executor *executor;     /* set before RUNNING; executors are never freed */
     epy_request *outer;         /* executor's: the request whose stack this one runs on */
     epy_request *nested_next;   /* in a frame's inbox; under the executor's frame_lock */
+    uint64_t submitted_ns;      /* epy_now_ns() when it was submitted; 0: nested, not measured */
+    uint64_t queue_ns, run_ns;  /* executor's, for the reply */
     epy_job interrupt;          /* the service's, once cancelled while RUNNING */
     bool told;                  /* Cancelled was raised; under the executor's interrupt_lock */
     atomic_int parted;          /* of the executor and the interrupter, who is through */
@@ -80,11 +96,17 @@ EPY_ANY bool epy_request_move_id(epy_request *req, uint64_t id, epy_req_state fr
 
 EPY_ANY epy_req_state epy_request_state(const epy_request *req);
 
-/* Sends {Tag, Result} to the caller; the terms of the request are gone then. */
-void epy_request_reply(epy_request *req, ERL_NIF_TERM result);
+/* Sends the reply to the caller; the terms of the request are gone then.  False: the
+ * caller is gone.  env: of the calling process, or NULL on a thread of ours. */
+EPY_ANY bool epy_request_reply(ErlNifEnv *env, epy_request *req, ERL_NIF_TERM result);
 
-/* Ends a request that was taken off its queue with {error, Reason}, and frees it. */
-void epy_request_refuse(epy_request *req, ERL_NIF_TERM atom_reason);
+/* {Tag, Result}, or with the times of the request where telemetry is on. */
+EPY_ANY ERL_NIF_TERM epy_request_message(const epy_request *req, ErlNifEnv *env,
+                                         ERL_NIF_TERM result);
+
+/* Replies say how long requests waited and ran. */
+EPY_ANY void epy_request_set_telemetry(bool on);
+EPY_ANY bool epy_request_telemetry(void);
 
 /* Calls f for each slot of the table, whatever its state. */
 void epy_request_each(void (*f)(epy_request *req, void *arg), void *arg);

@@ -3,11 +3,16 @@
 #include "epy_runtime.h"
 
 #include "epy_atoms.h"
+#include "epy_compat.h"
 #include "epy_executor.h"
 #include "epy_interrupt.h"
 #include "epy_module.h"
 #include "epy_monitor.h"
+#include "epy_namespace.h"
+#include "epy_pool.h"
 #include "epy_request.h"
+#include "epy_route.h"
+#include "epy_semaphore.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,10 +23,11 @@
 static struct {
     _Atomic(epy_state) state;
     atomic_bool eager;
+    atomic_int max_spares, executors;
     epy_config config;                           /* the runtime's thread */
-    epy_interp slots[EPY_INTERPS_MAX];           /* used in order */
+    epy_interp slots[EPY_INTERPS_MAX];
+    atomic_bool taken[EPY_INTERPS_MAX];          /* by the runtime's thread; cleared by any */
     _Atomic(epy_interp *) interps[EPY_INTERPS_MAX]; /* those that are set up */
-    atomic_int first, count;                     /* the interpreters that processes are bound to */
     epy_queue commands;
     epy_idle idle;                               /* the runtime's thread */
     atomic_int python;                           /* futex word: result of start_python() */
@@ -31,8 +37,17 @@ static struct {
 typedef struct command {
     epy_qnode node;
     void (*run)(struct command *cmd);
-    epy_config config; /* of a start */
     ErlNifPid from;
+    ErlNifEnv *env;    /* owned: of ref and the reply; NULL when there is none */
+    ERL_NIF_TERM ref;
+    epy_config config; /* of a start */
+    ERL_NIF_TERM name; /* of a pool; an atom */
+    int size;
+    epy_place place;
+    bool fixed;
+    uint64_t memory_limit;
+    epy_group *group;  /* of a context */
+    unsigned life;
 } command;
 
 enum { PYTHON_STARTING, PYTHON_STARTED, PYTHON_FAILED };
@@ -52,6 +67,16 @@ bool epy_runtime_is_eager(void)
     return atomic_load_explicit(&runtime.eager, memory_order_relaxed);
 }
 
+int epy_runtime_max_spares(void)
+{
+    return atomic_load_explicit(&runtime.max_spares, memory_order_relaxed);
+}
+
+int epy_runtime_executors(void)
+{
+    return atomic_load_explicit(&runtime.executors, memory_order_relaxed);
+}
+
 const epy_config *epy_runtime_config(void)
 {
     return &runtime.config;
@@ -67,16 +92,14 @@ void epy_runtime_add_interp(epy_interp *interp)
     atomic_store_explicit(&runtime.interps[interp->id], interp, memory_order_release);
 }
 
-epy_interp *epy_runtime_pick(void)
+void epy_runtime_remove_interp(epy_interp *interp)
 {
-    int first = atomic_load(&runtime.first), count = atomic_load(&runtime.count);
-    epy_interp *best = epy_runtime_interp(first);
-    for (int i = first + 1; i < first + count; i++) {
-        epy_interp *interp = epy_runtime_interp(i);
-        if (atomic_load(&interp->bound) < atomic_load(&best->bound))
-            best = interp;
-    }
-    return best;
+    atomic_store_explicit(&runtime.interps[interp->id], NULL, memory_order_release);
+}
+
+void epy_runtime_free_interp(epy_interp *interp)
+{
+    atomic_store(&runtime.taken[interp->id], false);
 }
 
 /* A transition; the diagram is in epy_runtime.h. */
@@ -137,7 +160,8 @@ static int start_python(void)
     if (PyStatus_Exception(status))
         return fail(EPY_EPYTHON, "Python does not start: %s",
                     status.err_msg ? status.err_msg : "it exited");
-    epy_interp_init(main, 0);
+    epy_interp_init(main, 0, false);
+    atomic_store(&runtime.taken[0], true);
     if (epy_interp_setup(main, runtime.config.python_path) == 0)
         return EPY_OK;
     PyErr_Print();
@@ -166,58 +190,147 @@ static int ensure_python(void)
         epy_futex_wait(&runtime.python, PYTHON_STARTING, -1);
     if (atomic_load(&runtime.python) != PYTHON_STARTED)
         return EPY_EPYTHON;
-    return epy_service_start(&runtime.slots[0].reaper, "reaper") < 0
+    return epy_service_start(&runtime.slots[0].reaper, "reaper") < 0 ||
+                   epy_compat_start(&runtime.slots[0]) < 0
                ? fail(EPY_ETHREAD, "a thread could not be started")
                : EPY_OK;
 }
 
-/* ---- the application's start and stop, on the runtime's thread ---- */
+/* ---- interpreters and groups, on the runtime's thread ---- */
 
-static int start_subinterp(int id)
+static epy_interp *take_interp(bool own)
 {
-    epy_interp *interp = &runtime.slots[id];
-    epy_interp_init(interp, id);
-    int r = epy_executor_start_subinterp(interp, runtime.error, sizeof runtime.error);
-    if (r < 0) {
-        atomic_store(&runtime.interps[id], NULL);
-        return r;
+    for (int id = 1; id < EPY_INTERPS_MAX; id++)
+        if (!atomic_exchange(&runtime.taken[id], true)) {
+            epy_interp_init(&runtime.slots[id], id, own);
+            return &runtime.slots[id];
+        }
+    return NULL;
+}
+
+/* A group with an interpreter of its own; NULL with the text in runtime.error. */
+static epy_group *open_subinterp(epy_pool *pool, bool own, bool fixed)
+{
+    epy_interp *interp = take_interp(own);
+    epy_group *group = interp ? epy_group_open(interp, pool, 1, fixed) : NULL;
+    if (!group) {
+        if (interp)
+            epy_runtime_free_interp(interp);
+        fail(EPY_ENOMEM, "there are %d interpreters already", EPY_INTERPS_MAX);
+        return NULL;
+    }
+    if (epy_executor_start_subinterp(group, runtime.error, sizeof runtime.error) < 0) {
+        interp->own = false; /* there is nothing to end */
+        epy_group_close(group);
+        epy_runtime_free_interp(interp);
+        return NULL;
     }
     if (epy_service_start(&interp->service, "service") < 0 ||
-        epy_service_start(&interp->reaper, "reaper") < 0)
-        return fail(EPY_ETHREAD, "a thread could not be started");
+        epy_service_start(&interp->reaper, "reaper") < 0) {
+        fail(EPY_ETHREAD, "a thread could not be started");
+        epy_group_close(group);
+        return NULL;
+    }
+    return group;
+}
+
+/* A group on an interpreter that is there. */
+static epy_group *open_on(epy_interp *interp, epy_pool *pool, int wanted, bool fixed)
+{
+    epy_group *group = epy_group_open(interp, pool, wanted, fixed);
+    if (!group)
+        fail(EPY_ENOMEM, "there are %d pools and contexts already", EPY_GROUPS_MAX);
+    return group;
+}
+
+static int add_to_pool(epy_pool *pool, epy_group *group)
+{
+    if (!group)
+        return EPY_ENOMEM; /* the text is there */
+    return epy_pool_add(pool, group) < 0 ? fail(EPY_ENOMEM, "the pool is too large") : EPY_OK;
+}
+
+/* A pool that is one group on the main interpreter, of n executors. */
+static int ensure_main_pool(ERL_NIF_TERM atom, int n, bool now)
+{
+    epy_pool *pool = epy_pool_find(atom);
+    if (!pool) {
+        pool = epy_pool_new(atom);
+        int r = add_to_pool(pool, open_on(&runtime.slots[0], pool, n, false));
+        if (r < 0)
+            return r;
+    }
+    epy_group *group = atomic_load(&pool->groups[0]);
+    if (now && epy_executors_resize(group, n) < 0)
+        return fail(EPY_ETHREAD, "an executor could not be started");
+    atomic_store(&group->wanted, n);
     return EPY_OK;
+}
+
+/* The default pool of n interpreters.  Those that an earlier start made and that are
+ * not wanted now stay, unused, until they are. */
+static int ensure_subinterps(int n)
+{
+    epy_pool *pool = epy_pool_find(epy_atom.default_);
+    int r = EPY_OK, have = 0;
+    if (!pool)
+        pool = epy_pool_new(epy_atom.default_);
+    while (have < n && atomic_load(&pool->groups[have]))
+        have++;
+    epy_pool_set_count(pool, have);
+    while (r == EPY_OK && have++ < n)
+        r = add_to_pool(pool, open_subinterp(pool, false, false));
+    return r;
+}
+
+/* The pool `main` is the default one, where that is on the main interpreter. */
+static int alias_main_pool(void)
+{
+    if (epy_pool_find(epy_atom.main_pool))
+        return EPY_OK;
+    return add_to_pool(epy_pool_new(epy_atom.main_pool), atomic_load(&epy_pool_default->groups[0]));
 }
 
 /* Makes what the plan asks for; what is there already stays. */
 static int apply(const epy_config *config)
 {
     epy_plan plan;
-    int r = EPY_OK;
     epy_mode_plan(config, &plan);
     atomic_store(&runtime.eager, plan.eager);
-    if (epy_executors_resize(&runtime.slots[0], plan.main_executors) < 0)
-        return fail(EPY_ETHREAD, "an executor could not be started");
-    for (int id = 1; r == EPY_OK && id <= plan.subinterps; id++)
-        if (!epy_runtime_interp(id))
-            r = start_subinterp(id);
-    atomic_store(&runtime.count, plan.subinterps ? plan.subinterps : 1);
-    atomic_store(&runtime.first, plan.subinterps ? 1 : 0);
+    atomic_store(&runtime.max_spares, config->max_spare_executors);
+    atomic_store(&runtime.executors, plan.subinterps ? plan.subinterps : plan.main_executors);
+    epy_request_set_telemetry(config->telemetry);
+    epy_semaphore_set_timeout((unsigned)config->acquire_timeout);
+    epy_semaphore_set_max(NULL, config->max_concurrent);
+    /* The default pool comes first in the table. */
+    int r = plan.subinterps ? ensure_subinterps(plan.subinterps)
+                            : ensure_main_pool(epy_atom.default_, plan.main_executors, true);
+    if (r == EPY_OK)
+        r = ensure_main_pool(epy_atom.io, config->io_pool_size, false);
+    if (r == EPY_OK)
+        r = plan.subinterps ? ensure_main_pool(epy_atom.main_pool, plan.main_executors, false)
+                            : alias_main_pool();
     return r;
 }
 
-static void answer(const ErlNifPid *to, ERL_NIF_TERM atom, const char *error)
+/* ---- replies ---- */
+
+static ERL_NIF_TERM error_text(ErlNifEnv *env)
 {
-    ErlNifEnv *env = enif_alloc_env();
-    ERL_NIF_TERM what = atom, text;
-    if (error) {
-        size_t n = strlen(error);
-        memcpy(enif_make_new_binary(env, n, &text), error, n);
-        what = enif_make_tuple2(env, epy_atom.error, text);
-    }
-    /* Fails when the process that asked is gone; nobody else wants to know. */
-    (void)enif_send(NULL, to, env, enif_make_tuple2(env, epy_atom.py_runtime, what));
-    enif_free_env(env);
+    ERL_NIF_TERM text;
+    size_t n = strlen(runtime.error);
+    memcpy(enif_make_new_binary(env, n, &text), runtime.error, n);
+    return enif_make_tuple2(env, epy_atom.error, text);
 }
+
+static void answer(command *cmd, ERL_NIF_TERM reply)
+{
+    /* Fails when the process that asked is gone; nobody else wants to know. */
+    (void)enif_send(NULL, &cmd->from, cmd->env,
+                    enif_make_tuple3(cmd->env, epy_atom.py_runtime, cmd->ref, reply));
+}
+
+/* ---- the application's start and stop, on the runtime's thread ---- */
 
 /* INITING or STOPPED, or RUNNING when the process that started it died, ->
  * RUNNING; STOPPED when something ran short; or FAILED, which is final, as Python
@@ -227,20 +340,27 @@ static void run_start(command *cmd)
     runtime.config = cmd->config;
     if (epy_runtime_state() == EPY_FAILED || ensure_python() < 0) {
         atomic_store(&runtime.state, EPY_FAILED);
-        answer(&cmd->from, 0, runtime.error);
+        answer(cmd, error_text(cmd->env));
     } else if (apply(&cmd->config) < 0) {
         atomic_store(&runtime.state, EPY_STOPPED);
-        answer(&cmd->from, 0, runtime.error);
+        answer(cmd, error_text(cmd->env));
     } else {
         atomic_store(&runtime.state, EPY_RUNNING);
-        answer(&cmd->from, epy_atom.started, NULL);
+        answer(cmd, epy_atom.ok);
     }
+}
+
+static void each_open_group(void (*f)(epy_group *group))
+{
+    for (int id = 0; id < epy_group_count(); id++)
+        if (epy_group_is_open(epy_group_get(id)))
+            f(epy_group_get(id));
 }
 
 static bool any_busy(void)
 {
-    for (int id = 0; id < EPY_INTERPS_MAX; id++)
-        if (epy_runtime_interp(id) && epy_executors_busy(epy_runtime_interp(id)))
+    for (int id = 0; id < epy_group_count(); id++)
+        if (epy_group_is_open(epy_group_get(id)) && epy_executors_busy(epy_group_get(id)))
             return true;
     return false;
 }
@@ -253,36 +373,174 @@ static bool wait_idle(void)
     return !any_busy();
 }
 
+static void refuse_queued(epy_group *group)
+{
+    epy_group_refuse_queued(NULL, group, epy_atom.not_running);
+}
+
 static void cancel_running(epy_request *req, void *arg)
 {
     (void)arg;
+    uint64_t id = epy_request_id(req);
     if (epy_request_state(req) == EPY_REQ_RUNNING)
-        (void)epy_cancel_reply(req, epy_atom.cancelled); /* false: it has just ended */
+        (void)epy_cancel_reply(NULL, id, epy_atom.cancelled); /* false: it has just ended */
 }
 
 /* R8: what waits is refused, what runs may end, and what does not is cancelled.
  * A request that sits in a C call even then is left to itself. */
 static void drain(void)
 {
-    for (int id = 0; id < EPY_INTERPS_MAX; id++)
-        if (epy_runtime_interp(id))
-            epy_interp_refuse_queued(epy_runtime_interp(id));
+    epy_semaphore_refuse(NULL);
+    each_open_group(refuse_queued);
     if (wait_idle())
         return;
     epy_request_each(cancel_running, NULL);
     (void)wait_idle();
 }
 
+static void close_pool(epy_pool *pool)
+{
+    for (int i = 0; i < atomic_load(&pool->count); i++) {
+        epy_group *group = atomic_load(&pool->groups[i]);
+        atomic_store(&pool->groups[i], NULL);
+        epy_group_close(group);
+    }
+    epy_pool_free(pool);
+    epy_routes_forget(pool);
+}
+
+static bool is_built_in(ERL_NIF_TERM name)
+{
+    return name == epy_atom.default_ || name == epy_atom.io || name == epy_atom.main_pool;
+}
+
+static void close_if_context(epy_group *group)
+{
+    if (!group->pool)
+        epy_group_close(group);
+}
+
+/* Pools and contexts are the users'; the processes that stand for them are gone. */
+static void close_users(void)
+{
+    for (int i = 0; i < EPY_POOLS_MAX; i++) {
+        epy_pool *pool = epy_pool_at(i);
+        if (atomic_load(&pool->name) && !is_built_in(atomic_load(&pool->name)))
+            close_pool(pool);
+    }
+    each_open_group(close_if_context);
+    epy_routes_forget_users();
+}
+
 static void run_stop(command *cmd)
 {
     if (move(EPY_RUNNING, EPY_SHUTTING_DOWN)) {
         drain();
+        close_users();
         atomic_store(&runtime.state, EPY_STOPPED);
     }
-    answer(&cmd->from, epy_atom.stopped, NULL);
+    answer(cmd, epy_atom.ok);
+}
+
+/* ---- contexts and pools ---- */
+
+static epy_group *open_context(const command *cmd)
+{
+    unsigned life;
+    epy_group *near;
+    if (!epy_runtime_is_running()) {
+        fail(EPY_ESTATE, "the application does not run");
+        return NULL;
+    }
+    if (cmd->memory_limit && cmd->place != EPY_PLACE_OWN) {
+        fail(EPY_ESTATE, "a memory limit needs an interpreter of its own (mode owngil)");
+        return NULL;
+    }
+    switch (cmd->place) {
+    case EPY_PLACE_OWN: return open_subinterp(NULL, true, cmd->fixed);
+    case EPY_PLACE_MAIN: return open_on(&runtime.slots[0], NULL, 1, cmd->fixed);
+    default:
+        near = epy_pool_spread(epy_pool_default, &life);
+        return open_on(near->interp, NULL, 1, cmd->fixed);
+    }
+}
+
+static void run_open_context(command *cmd)
+{
+    epy_group *group = open_context(cmd);
+    if (!group) {
+        answer(cmd, error_text(cmd->env));
+        return;
+    }
+    unsigned life = atomic_load(&group->life);
+    answer(cmd, enif_make_tuple2(cmd->env, epy_atom.ok,
+                                 epy_namespace_make(cmd->env, group, life, true)));
+}
+
+static void run_close_context(command *cmd)
+{
+    if (epy_group_is(cmd->group, cmd->life))
+        epy_group_close(cmd->group);
+}
+
+static int fill_pool(epy_pool *pool, int size, epy_place place)
+{
+    int r = EPY_OK;
+    if (place == EPY_PLACE_MAIN)
+        return add_to_pool(pool, open_on(&runtime.slots[0], pool, size, false));
+    for (int i = 0; r == EPY_OK && i < size; i++)
+        r = add_to_pool(pool, open_subinterp(pool, true, false));
+    return r;
+}
+
+static int open_pool(const command *cmd)
+{
+    bool several = atomic_load(&epy_pool_default->groups[0])->interp->id != 0;
+    epy_place place = cmd->place != EPY_PLACE_AUTO ? cmd->place
+                      : several                    ? EPY_PLACE_OWN
+                                                   : EPY_PLACE_MAIN;
+    if (!epy_runtime_is_running())
+        return fail(EPY_ESTATE, "the application does not run");
+    epy_pool *pool = epy_pool_new(cmd->name);
+    if (!pool)
+        return fail(EPY_ENOMEM, "there is such a pool, or there are %d others", EPY_POOLS_MAX);
+    int r = fill_pool(pool, cmd->size, place);
+    if (r < 0)
+        close_pool(pool);
+    return r;
+}
+
+static void run_open_pool(command *cmd)
+{
+    answer(cmd, open_pool(cmd) < 0 ? error_text(cmd->env) : epy_atom.ok);
+}
+
+static void run_close_pool(command *cmd)
+{
+    epy_pool *pool = epy_pool_find(cmd->name);
+    if (!pool || is_built_in(cmd->name)) {
+        fail(EPY_ESTATE, pool ? "this pool cannot be closed" : "there is no such pool");
+        answer(cmd, error_text(cmd->env));
+        return;
+    }
+    close_pool(pool);
+    answer(cmd, epy_atom.ok);
+}
+
+static void run_give_slot(command *cmd)
+{
+    (void)cmd;
+    epy_semaphore_end(NULL, true);
 }
 
 /* ---- commands ---- */
+
+static void free_command(command *cmd)
+{
+    if (cmd->env)
+        enif_free_env(cmd->env);
+    enif_free(cmd);
+}
 
 /* The runtime's thread.  It is never attached. */
 static void *runtime_main(void *arg)
@@ -294,25 +552,34 @@ static void *runtime_main(void *arg)
         if (n) {
             command *cmd = EPY_CONTAINER(n, command, node);
             cmd->run(cmd);
-            enif_free(cmd);
+            free_command(cmd);
         } else
-            epy_idle_wait(&runtime.idle, &runtime.commands, 0, -1);
+            epy_idle_wait(&runtime.idle, epy_queue_ready, &runtime.commands, 0, -1);
     }
     return NULL;
 }
 
-static void post(ErlNifEnv *env, void (*run)(command *), const epy_config *config)
+/* A command with a reply to the calling process, or without one when env is NULL. */
+static command *new_command(ErlNifEnv *env, ERL_NIF_TERM ref, void (*run)(command *))
 {
     command *cmd = enif_alloc(sizeof *cmd); /* aborts the VM rather than return NULL */
     *cmd = (command){.run = run};
-    if (config)
-        cmd->config = *config;
-    enif_self(env, &cmd->from);
-    epy_queue_push(&runtime.commands, &cmd->node);
-    epy_idle_notify(&runtime.idle);
+    if (env) {
+        cmd->env = enif_alloc_env();
+        cmd->ref = enif_make_copy(cmd->env, ref);
+        enif_self(env, &cmd->from);
+    }
+    return cmd;
 }
 
-int epy_runtime_start(ErlNifEnv *env, const epy_config *config)
+static int post(command *cmd)
+{
+    epy_queue_push(&runtime.commands, &cmd->node);
+    epy_idle_notify(&runtime.idle);
+    return EPY_OK;
+}
+
+int epy_runtime_start(ErlNifEnv *env, ERL_NIF_TERM ref, const epy_config *config)
 {
     if (epy_runtime_state() == EPY_INITING)
         return EPY_ESTATE;
@@ -324,15 +591,65 @@ int epy_runtime_start(ErlNifEnv *env, const epy_config *config)
             return EPY_ETHREAD;
         }
     }
-    post(env, run_start, config);
-    return EPY_OK;
+    command *cmd = new_command(env, ref, run_start);
+    cmd->config = *config;
+    return post(cmd);
 }
 
-int epy_runtime_stop(ErlNifEnv *env)
+/* Has Python been started, so that there is a runtime's thread that takes commands? */
+static bool takes_commands(void)
 {
     epy_state state = epy_runtime_state();
-    if (state == EPY_UNINIT || state == EPY_INITING || state == EPY_FAILED)
+    return state != EPY_UNINIT && state != EPY_INITING && state != EPY_FAILED;
+}
+
+int epy_runtime_stop(ErlNifEnv *env, ERL_NIF_TERM ref)
+{
+    return takes_commands() ? post(new_command(env, ref, run_stop)) : EPY_ESTATE;
+}
+
+int epy_runtime_open_context(ErlNifEnv *env, ERL_NIF_TERM ref, epy_place place, bool fixed,
+                             uint64_t memory_limit)
+{
+    if (!epy_runtime_is_running())
         return EPY_ESTATE;
-    post(env, run_stop, NULL);
-    return EPY_OK;
+    command *cmd = new_command(env, ref, run_open_context);
+    cmd->place = place;
+    cmd->fixed = fixed;
+    cmd->memory_limit = memory_limit;
+    return post(cmd);
+}
+
+int epy_runtime_open_pool(ErlNifEnv *env, ERL_NIF_TERM ref, ERL_NIF_TERM name, int size,
+                          epy_place place)
+{
+    if (!epy_runtime_is_running())
+        return EPY_ESTATE;
+    command *cmd = new_command(env, ref, run_open_pool);
+    cmd->name = name;
+    cmd->size = size;
+    cmd->place = place;
+    return post(cmd);
+}
+
+int epy_runtime_close_pool(ErlNifEnv *env, ERL_NIF_TERM ref, ERL_NIF_TERM name)
+{
+    if (!epy_runtime_is_running())
+        return EPY_ESTATE;
+    command *cmd = new_command(env, ref, run_close_pool);
+    cmd->name = name;
+    return post(cmd);
+}
+
+void epy_runtime_close_context(epy_group *group, unsigned life)
+{
+    command *cmd = new_command(NULL, 0, run_close_context);
+    cmd->group = group;
+    cmd->life = life;
+    (void)post(cmd);
+}
+
+void epy_runtime_give_slot(void)
+{
+    (void)post(new_command(NULL, 0, run_give_slot));
 }

@@ -31,23 +31,48 @@ typedef enum epy_state {
     EPY_FAILED,
 } epy_state;
 
-/* Begins to start or stop and returns; the calling process then gets
- * {py_runtime, started | stopped} or {py_runtime, {error, Text}}. */
-EPY_ANY int epy_runtime_start(ErlNifEnv *env, const epy_config *config);
-EPY_ANY int epy_runtime_stop(ErlNifEnv *env);
+/* Commands.  Each returns at once and is done by the runtime's thread, one after the
+ * other; the calling process then gets {py_runtime, Ref, Reply}. */
+
+EPY_ANY int epy_runtime_start(ErlNifEnv *env, ERL_NIF_TERM ref, const epy_config *config);
+EPY_ANY int epy_runtime_stop(ErlNifEnv *env, ERL_NIF_TERM ref);
+
+typedef enum epy_place {
+    EPY_PLACE_AUTO, /* an interpreter of the default pool, or for a pool own ones where there
+                       are several */
+    EPY_PLACE_MAIN, /* the main interpreter */
+    EPY_PLACE_OWN,  /* a new interpreter, ended with the context or pool */
+} epy_place;
+
+/* Reply {ok, Namespace} | {error, Text}. */
+EPY_ANY int epy_runtime_open_context(ErlNifEnv *env, ERL_NIF_TERM ref, epy_place place,
+                                     bool fixed, uint64_t memory_limit);
+/* Reply ok | {error, Text}. */
+EPY_ANY int epy_runtime_open_pool(ErlNifEnv *env, ERL_NIF_TERM ref, ERL_NIF_TERM name, int size,
+                                  epy_place place);
+EPY_ANY int epy_runtime_close_pool(ErlNifEnv *env, ERL_NIF_TERM ref, ERL_NIF_TERM name);
+
+/* Without a reply. */
+EPY_ANY void epy_runtime_close_context(epy_group *group, unsigned life);
+EPY_ANY void epy_runtime_give_slot(void);
 
 EPY_ANY epy_state epy_runtime_state(void);
 EPY_ANY bool epy_runtime_is_running(void);
-EPY_ANY bool epy_runtime_is_eager(void); /* epy_plan.eager */
+EPY_ANY bool epy_runtime_is_eager(void);    /* epy_plan.eager */
+EPY_ANY int epy_runtime_max_spares(void);   /* epy_config.max_spare_executors */
+EPY_ANY int epy_runtime_executors(void);    /* of the default pool */
+
+/* The runtime's thread, and those that it waits for. */
 const epy_config *epy_runtime_config(void);
 
 /* By number, 0 being the main one; NULL when there is none. */
 EPY_ANY epy_interp *epy_runtime_interp(int id);
 
-/* The interpreter that a new process is bound to: the one with the fewest. */
-EPY_ANY epy_interp *epy_runtime_pick(void);
-
-/* Makes the interpreter, whose state is set, known. */
+/* Makes the interpreter, whose state is set, known; and unknown, before it ends. */
 void epy_runtime_add_interp(epy_interp *interp);
+void epy_runtime_remove_interp(epy_interp *interp);
+
+/* The interpreter has ended; its place may be taken. */
+void epy_runtime_free_interp(epy_interp *interp);
 
 #endif

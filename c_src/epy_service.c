@@ -21,7 +21,7 @@ void epy_service_post(epy_service *service, epy_job *job)
 void epy_service_loop(epy_service *service)
 {
     epy_idle_heat(&service->idle);
-    for (;;) {
+    while (!service->quit) {
         epy_qnode *n = epy_queue_pop(&service->jobs);
         if (n) {
             epy_job *job = EPY_CONTAINER(n, epy_job, node);
@@ -29,9 +29,10 @@ void epy_service_loop(epy_service *service)
             continue;
         }
         PyThreadState *ts = PyEval_SaveThread();
-        epy_idle_wait(&service->idle, &service->jobs, 0, -1);
+        epy_idle_wait(&service->idle, epy_queue_ready, &service->jobs, 0, -1);
         PyEval_RestoreThread(ts);
     }
+    epy_idle_cool(&service->idle);
 }
 
 static void *service_main(void *arg)
@@ -42,12 +43,34 @@ static void *service_main(void *arg)
         Py_FatalError("erlang_python: no memory for the service thread's state");
     PyEval_RestoreThread(ts);
     epy_service_loop(service);
+    epy_thread_delete(ts);
+    atomic_store(&service->ended, 1);
+    epy_futex_wake_one(&service->ended);
     return NULL;
 }
 
 int epy_service_start(epy_service *service, const char *name)
 {
     char full[16];
+    service->quit = false;
+    atomic_store(&service->ended, 0);
     PyOS_snprintf(full, sizeof full, "epy_%s_%d", name, service->interp->id);
-    return epy_thread_start(full, service_main, service);
+    int r = epy_thread_start(full, service_main, service);
+    if (r < 0)
+        atomic_store(&service->ended, 1);
+    return r;
+}
+
+static void run_quit(epy_job *job, epy_interp *interp)
+{
+    epy_service *service = job == &interp->service.last ? &interp->service : &interp->reaper;
+    service->quit = true;
+}
+
+void epy_service_stop(epy_service *service)
+{
+    service->last.run = run_quit;
+    epy_service_post(service, &service->last);
+    while (!atomic_load(&service->ended))
+        epy_futex_wait(&service->ended, 0, -1);
 }

@@ -23,6 +23,9 @@ typedef struct epy_service {
     epy_queue jobs;
     epy_idle idle;      /* its one thread */
     epy_interp *interp; /* constant */
+    epy_job last;       /* tells the thread to end */
+    bool quit;          /* the thread's: told to end */
+    atomic_int ended;   /* futex word: 1 when the thread has ended */
 } epy_service;
 
 void epy_service_init(epy_service *service, epy_interp *interp);
@@ -30,10 +33,13 @@ void epy_service_init(epy_service *service, epy_interp *interp);
 /* The job belongs to the service until it runs. */
 EPY_ANY void epy_service_post(epy_service *service, epy_job *job);
 
-/* Serves for ever on the calling thread, which is attached. */
+/* Serves on the calling thread, which is attached, until told to end. */
 EPY_GIL void epy_service_loop(epy_service *service);
 
 /* Starts the thread of a service, whose interpreter is set up. */
 int epy_service_start(epy_service *service, const char *name);
+
+/* Ends the thread, after the jobs that were posted before, and waits for that. */
+EPY_NOGIL void epy_service_stop(epy_service *service);
 
 #endif

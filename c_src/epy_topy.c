@@ -42,10 +42,11 @@ void epy_conv_at_pair(epy_conv *c, ERL_NIF_TERM kind, ERL_NIF_TERM key)
 
 int epy_conv_enter(epy_conv *c)
 {
-    if (++c->depth <= EPY_DEPTH_MAX && epy_executor_has_stack(epy_self, EPY_STACK_LAST))
+    if (++c->depth <= EPY_DEPTH_MAX && epy_stack_left() > EPY_STACK_LAST)
         return 0;
     c->depth--;
-    if (c->depth < EPY_DEPTH_MAX)
+    c->no_stack = c->depth < EPY_DEPTH_MAX;
+    if (c->no_stack)
         return epy_conv_refuse(c, "the value is nested too deeply for what is left of the stack");
     return epy_conv_refuse(c, "the value is nested more than %d levels deep", EPY_DEPTH_MAX);
 }

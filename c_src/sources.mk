@@ -6,8 +6,17 @@
 EPY_SOURCES += epy_nif.c        # load, and the table of functions
 EPY_SOURCES += epy_runtime.c    # start and stop of Python
 EPY_SOURCES += epy_mode.c       # what differs between the three modes
+EPY_SOURCES += epy_submit.c     # from the terms of a call to a request in a queue
+EPY_SOURCES += epy_semaphore.c  # admission: slots, and the line of those that wait
+EPY_SOURCES += epy_route.c      # which pool a call goes to
+EPY_SOURCES += epy_pool.c       # names for groups of executors
+EPY_SOURCES += epy_group.c      # a queue and the executors that serve it
 EPY_SOURCES += epy_interp.c     # interpreters
 EPY_SOURCES += epy_executor.c   # the threads that run requests
+EPY_SOURCES += epy_inline.c     # calls that run on the caller's scheduler
+EPY_SOURCES += epy_gil.c        # whether a GIL is held
+EPY_SOURCES += epy_compat.c     # modules that do not go with the mode
+EPY_SOURCES += epy_stats.c      # what is counted
 EPY_SOURCES += epy_interrupt.c  # ending a request that runs
 EPY_SOURCES += epy_queue.c      # requests that wait (no Python, no BEAM)
 EPY_SOURCES += epy_request.c    # the unit of work, and its free list

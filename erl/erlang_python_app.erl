@@ -19,9 +19,15 @@ stop(_State) ->
 
 load() ->
     case py_variant:load() of
-        ok -> erlang_python_sup:start_link();
+        ok ->
+            _ = forget_routes(),
+            erlang_python_sup:start_link();
         {error, Reason} -> {error, {python, iolist_to_text(py_variant:format_error(Reason))}}
     end.
+
+%% Registrations end with the application, however that ended.
+forget_routes() ->
+    [ok = py_nif:route(Module, Function, none) || {Module, Function, _Pool} <- py_nif:routes()].
 
 iolist_to_text(Chars) ->
     unicode:characters_to_binary(Chars).

@@ -2,21 +2,42 @@
 %% @doc Python from Erlang.
 %%
 %% A Python exception comes back as `{error, {Type, Message}}'; the other errors
-%% are `timeout', `cancelled', `not_running' and `{conversion, What, Where}'.
-%% An argument of the wrong type is an error of the same shape, `TypeError' or
-%% `ValueError', and Python is not asked.
+%% are `timeout', `cancelled', `{overloaded, Current, Max}', `not_running' and
+%% `{conversion, What, Where}'.  An argument of the wrong type is an error of the
+%% first shape, `TypeError' or `ValueError', and Python is not asked.
+%%
+%% Where a function takes a pool or a context first, the list of arguments is one place
+%% further to the right, and that is how the two forms are told apart.  Options of ours
+%% are a timeout or `{opts, #{timeout => T}}' in the last place, so that no keyword
+%% argument of Python can be mistaken for one.
 -module(py).
 
--export([call/3, call/4, call/5]).
--export([eval/1, eval/2, eval/3, exec/1]).
+-export([call/3, call/4, call/5, call/6, apply/3, apply/4]).
+-export([eval/1, eval/2, eval/3, exec/1, exec/2, reload/1]).
+-export([cast/3, cast/4, cast/5, spawn_call/3, spawn_call/4, spawn_call/5]).
+-export([call_async/3, call_async/4, await/1, await/2, cancel/1, parallel/1]).
 -export([register_function/2, register_function/3, unregister_function/1]).
+-export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0]).
+-export([contexts_started/0, interrupt/1]).
+-export([register_pool/2, unregister_pool/1]).
+-export([subinterp_create/0, subinterp_destroy/1, subinterp_call/4, subinterp_call/5]).
+-export([subinterp_eval/2, subinterp_eval/3, subinterp_exec/2, subinterp_cast/4]).
+-export([subinterp_async_call/4, subinterp_await/1, subinterp_await/2]).
+-export([subinterp_pool_start/0, subinterp_pool_start/1, subinterp_pool_stop/0]).
+-export([subinterp_pool_ready/0, subinterp_pool_stats/0]).
 -export([execution_mode/0, num_executors/0, version/0, subinterp_supported/0]).
--export_type([name/0, code/0, kwargs/0, locals/0, result/0, reason/0, exception/0, step/0, mode/0]).
+-export([info/0, stacks/0, memory_stats/0, gc/0, gc/1]).
+-export([tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0]).
+-export_type([name/0, code/0, kwargs/0, locals/0, place/0, options/0]).
+-export_type([result/0, reason/0, exception/0, step/0, mode/0]).
 
 -type name() :: atom() | binary() | string().
 -type code() :: unicode:chardata().
 -type kwargs() :: #{name() => term()}.
 -type locals() :: #{name() => term()}.
+%% A pool by its name, or a context by its process.
+-type place() :: atom() | pid().
+-type options() :: timeout() | {opts, #{timeout => timeout()}}.
 -type exception() :: atom().
 %% Where a value is that does not convert: in which part of the call, then the
 %% 1-based index in a list or tuple, `{value, Key}' or `{key, Key}' in a map, and
@@ -24,19 +45,10 @@
 -type step() :: args | kwargs | locals | result | pos_integer() | {value | key, term()} | key.
 -type reason() :: {exception(), Message :: binary()}
                 | {conversion, What :: binary(), Where :: [step()]}
+                | {overloaded, Current :: non_neg_integer(), Max :: pos_integer()}
                 | timeout | cancelled | not_running.
 -type result() :: {ok, term()} | {error, reason()}.
 -type mode() :: multi_executor | subinterp | free_threaded.
-
-%% The operations of c_src/epy_request.h.
--define(CALL, 0).
--define(EVAL, 1).
--define(EXEC, 2).
-
-%% Keys of the process dictionary: the process's namespace, and the callback
-%% that it runs just now.
--define(NAMESPACE, '$py_namespace').
--define(FRAME, '$py_frame').
 
 -define(IS_TIMEOUT(T), (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< 16#FFFFFFFF))).
 
@@ -47,31 +59,69 @@
 call(Module, Function, Args) ->
     call(Module, Function, Args, #{}, infinity).
 
-%% @equiv call(Module, Function, Args, Kwargs, infinity)
--spec call(Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> result().
-call(Module, Function, Args, Kwargs) ->
-    call(Module, Function, Args, Kwargs, infinity).
+%% @doc `call(Module, Function, Args, Kwargs)', or `call(Place, Module, Function, Args)'
+%% with a pool or a context.  In place of Kwargs there may be `{opts, Options}'.
+-spec call(Module :: name(), Function :: name(), Args :: [term()], kwargs() | {opts, map()}) -> result();
+          (place(), Module :: name(), Function :: name(), Args :: [term()]) -> result().
+call(Module, Function, Args, {opts, _} = Options) ->
+    checked_call(undefined, Module, Function, Args, #{}, Options);
+call(First, Second, Third, Fourth) ->
+    case is_placed(Third, Fourth) of
+        true -> checked_call({in, First}, Second, Third, Fourth, #{}, infinity);
+        false -> call(First, Second, Third, Fourth, infinity)
+    end.
 
 %% @doc Calls a Python function.  The module is imported if need be; the function
 %% may be dotted, as in `py:call(os, 'path.join', [A, B])'.  In the module
 %% `` '__main__' '' the functions are those that the calling process defined by
 %% exec/1.  After Timeout milliseconds the answer is `{error, timeout}' and the
 %% Python code is interrupted.
--spec call(Module :: name(), Function :: name(), Args :: [term()], kwargs(), timeout()) -> result().
+%%
+%% Also `call(Place, Module, Function, Args, Kwargs)' and
+%% `call(Place, Module, Function, Args, Options)'.
+-spec call(Module :: name(), Function :: name(), Args :: [term()], kwargs(), options()) -> result();
+          (place(), Module :: name(), Function :: name(), Args :: [term()], kwargs() | options()) -> result().
 call(Module, Function, Args, Kwargs, Timeout) when
-      is_atom(Module), is_atom(Function), is_list(Args), is_map(Kwargs), ?IS_TIMEOUT(Timeout) ->
-    case map_size(Kwargs) =:= 0 orelse not has_strings(Kwargs) of
-        true ->
-            Ref = make_ref(),
-            await(submit(?CALL, {Ref, Module, Function, Args, Kwargs}), Ref, Timeout, deadline(Timeout));
+      is_atom(Module), is_atom(Function), is_list(Args), map_size(Kwargs) =:= 0, ?IS_TIMEOUT(Timeout) ->
+    py_request:call(Module, Function, Args, Kwargs, Timeout);
+call(First, Second, Third, Fourth, Fifth) ->
+    case is_placed(Third, Fourth) of
         false ->
-            run(?CALL, fun() -> [Module, Function, Args, keywords(Kwargs)] end, Timeout)
-    end;
-call(Module, Function, Args, Kwargs, Timeout) ->
-    run(?CALL,
-        fun() -> [module(name(module, Module)), name(function, Function), check(list, args, Args),
-                  keywords(check(map, kwargs, Kwargs))]
-        end, Timeout).
+            checked_call(undefined, First, Second, Third, Fourth, Fifth);
+        true ->
+            {Kwargs, Options} = py_args:kwargs_or_options(Fifth),
+            checked_call({in, First}, Second, Third, Fourth, Kwargs, Options)
+    end.
+
+%% @doc Calls a function in a pool or a context.
+-spec call(place(), Module :: name(), Function :: name(), Args :: [term()], kwargs(), options()) -> result().
+call(Place, Module, Function, Args, Kwargs, Options) ->
+    checked_call({in, Place}, Module, Function, Args, Kwargs, Options).
+
+%% @equiv apply(Module, Function, Args, #{})
+-spec apply(Module :: name(), Function :: name(), Args :: [term()]) -> term().
+apply(Module, Function, Args) ->
+    ?MODULE:apply(Module, Function, Args, #{}).
+
+%% @doc The bare value of a call.  Raises `error:{python, Type, Message}' for a Python
+%% exception, and `error:{python, Reason}' for any other error.
+-spec apply(Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> term().
+apply(Module, Function, Args, Kwargs) ->
+    case checked_call(undefined, Module, Function, Args, Kwargs, infinity) of
+        {ok, Value} -> Value;
+        {error, {Type, Message}} -> error({python, Type, Message});
+        {error, Reason} -> error({python, Reason})
+    end.
+
+%% Is this `(Place, Module, Function, Args, ...)'?  Third and Fourth are then the function
+%% and the arguments, else the arguments and a map.
+is_placed(Third, Fourth) ->
+    is_list(Fourth) andalso py_args:is_name(Third).
+
+checked_call(Place, Module, Function, Args, Kwargs, Options) ->
+    run(fun() ->
+                {py_args:place(Place), call, py_args:call(Module, Function, Args, Kwargs), py_args:options(Options)}
+        end).
 
 %%% Code
 
@@ -80,28 +130,161 @@ call(Module, Function, Args, Kwargs, Timeout) ->
 eval(Code) ->
     eval(Code, #{}, infinity).
 
-%% @equiv eval(Code, Locals, infinity)
--spec eval(code(), locals()) -> result().
+%% @doc `eval(Code, Locals)', or `eval(Context, Code)'.
+-spec eval(code(), locals()) -> result();
+          (Context :: pid(), code()) -> result().
+eval(Context, Code) when is_pid(Context) ->
+    checked_eval({in, Context}, Code, #{}, infinity);
 eval(Code, Locals) ->
     eval(Code, Locals, infinity).
 
 %% @doc The value of a Python expression, in the namespace of the calling
-%% process with Locals laid over it.
--spec eval(code(), locals(), timeout()) -> result().
-eval(Code, Locals, Timeout) ->
-    run(?EVAL, fun() -> [code(Code), keywords(check(map, locals, Locals))] end, Timeout).
+%% process with Locals laid over it.  `eval(Context, Code, Locals)' evaluates in the
+%% namespace of that context.
+-spec eval(code(), locals(), options()) -> result();
+          (Context :: pid(), code(), locals()) -> result().
+eval(Context, Code, Locals) when is_pid(Context) ->
+    checked_eval({in, Context}, Code, Locals, infinity);
+eval(Code, Locals, Options) ->
+    checked_eval(undefined, Code, Locals, Options).
+
+checked_eval(Place, Code, Locals, Options) ->
+    run(fun() -> {py_args:place(Place), eval, py_args:eval(Code, Locals), py_args:options(Options)} end).
 
 %% @doc Runs Python statements in the namespace of the calling process.  What
 %% they define is there for eval, exec and `py:call('__main__', ...)' of this
 %% process, and for nobody else.
 -spec exec(code()) -> ok | {error, reason()}.
 exec(Code) ->
-    run(?EXEC, fun() -> [code(Code)] end, infinity).
+    run(fun() -> {undefined, exec, py_args:exec(Code), infinity} end).
+
+%% @doc The same in the namespace of a context.
+-spec exec(Context :: pid(), code()) -> ok | {error, reason()}.
+exec(Context, Code) ->
+    run(fun() -> {py_args:context(Context), exec, py_args:exec(Code), infinity} end).
+
+%% @doc Loads a module anew in every interpreter that has loaded it, so that afterwards none
+%% runs its old code.  It is an error if none has.
+-spec reload(Module :: name()) -> ok | {error, reason()}.
+reload(Module) ->
+    case py_args:checked(fun() -> py_args:module(Module) end) of
+        {ok, Name} -> py_setup:reload(Name);
+        {error, _} = Error -> Error
+    end.
+
+%%% Asynchronous calls
+
+%% @doc Calls a function whose result nobody wants to know.  An error is logged.
+-spec cast(Module :: name(), Function :: name(), Args :: [term()]) -> ok | {error, reason()}.
+cast(Module, Function, Args) ->
+    checked_cast(undefined, Module, Function, Args, #{}).
+
+%% @doc `cast(Module, Function, Args, Kwargs)' or `cast(Place, Module, Function, Args)'.
+-spec cast(Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> ok | {error, reason()};
+          (place(), Module :: name(), Function :: name(), Args :: [term()]) -> ok | {error, reason()}.
+cast(First, Second, Third, Fourth) ->
+    case is_placed(Third, Fourth) of
+        true -> checked_cast({in, First}, Second, Third, Fourth, #{});
+        false -> checked_cast(undefined, First, Second, Third, Fourth)
+    end.
+
+%% @doc The same in a pool or a context.
+-spec cast(place(), Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> ok | {error, reason()}.
+cast(Place, Module, Function, Args, Kwargs) ->
+    checked_cast({in, Place}, Module, Function, Args, Kwargs).
+
+checked_cast(Place, Module, Function, Args, Kwargs) ->
+    case checked_terms(Place, Module, Function, Args, Kwargs) of
+        {ok, {In, Terms}} -> py_request:cast(In, call, Terms);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Begins a call.  Its result is what await/1,2 gives for the reference, in the same
+%% process; the message that brings it has no documented shape.  The call ends with the
+%% process.
+-spec spawn_call(Module :: name(), Function :: name(), Args :: [term()]) -> reference().
+spawn_call(Module, Function, Args) ->
+    begin_call(undefined, Module, Function, Args, #{}).
+
+%% @doc `spawn_call(Module, Function, Args, Kwargs)' or
+%% `spawn_call(Place, Module, Function, Args)'.
+-spec spawn_call(Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> reference();
+                (place(), Module :: name(), Function :: name(), Args :: [term()]) -> reference().
+spawn_call(First, Second, Third, Fourth) ->
+    case is_placed(Third, Fourth) of
+        true -> begin_call({in, First}, Second, Third, Fourth, #{});
+        false -> begin_call(undefined, First, Second, Third, Fourth)
+    end.
+
+%% @doc The same in a pool or a context.
+-spec spawn_call(place(), Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> reference().
+spawn_call(Place, Module, Function, Args, Kwargs) ->
+    begin_call({in, Place}, Module, Function, Args, Kwargs).
+
+%% A call that is refused has a reference too, so that there is one place to look for errors.
+begin_call(Place, Module, Function, Args, Kwargs) ->
+    Begun = case checked_terms(Place, Module, Function, Args, Kwargs) of
+                {ok, {In, Terms}} -> py_request:async(In, call, Terms);
+                {error, _} = Error -> Error
+            end,
+    case Begun of
+        {ok, Ref} -> Ref;
+        {error, Reason} -> py_request:failed(Reason)
+    end.
+
+%% @doc The older name of spawn_call/3.
+-spec call_async(Module :: name(), Function :: name(), Args :: [term()]) -> reference().
+call_async(Module, Function, Args) ->
+    spawn_call(Module, Function, Args).
+
+%% @doc The older name of spawn_call/4.
+-spec call_async(Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> reference();
+                (place(), Module :: name(), Function :: name(), Args :: [term()]) -> reference().
+call_async(First, Second, Third, Fourth) ->
+    spawn_call(First, Second, Third, Fourth).
+
+%% @equiv await(Ref, infinity)
+-spec await(reference()) -> result().
+await(Ref) ->
+    await(Ref, infinity).
+
+%% @doc Waits for the result of spawn_call.  After Timeout milliseconds the call is
+%% cancelled and the answer is `{error, timeout}'; no message comes then.  For a
+%% reference that was cancelled or awaited already, or is not of this process, the answer
+%% is `{error, cancelled}'.
+-spec await(reference(), timeout()) -> result().
+await(Ref, Timeout) ->
+    case py_args:checked(fun() -> {py_args:reference(Ref), py_args:timeout(Timeout)} end) of
+        {ok, _} -> py_request:await(Ref, Timeout);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Ends a call that this process began by spawn_call, and takes its result out of the
+%% mailbox if it is there already: no message comes afterwards, and await/1 gives
+%% `{error, cancelled}'.
+-spec cancel(reference()) -> ok | {error, reason()}.
+cancel(Ref) ->
+    case py_args:checked(fun() -> py_args:reference(Ref) end) of
+        {ok, _} -> py_request:cancel(Ref);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Runs calls at once, spread over all interpreters of the default pool.  The results
+%% are in the order of the calls, and each is one of its own: an error does not end the
+%% others.
+-spec parallel([{name(), name(), [term()]} | {name(), name(), [term()], kwargs()}]) ->
+          {ok, [result()]} | {error, reason()}.
+parallel(Calls) ->
+    case py_args:checked(fun() -> py_args:items(Calls) end) of
+        {ok, Items} -> py_request:parallel(Items);
+        {error, _} = Error -> Error
+    end.
 
 %%% Callbacks
 
 %% @doc Lets Python call Fun as `erlang.call(Name, ...)'.  It gets the list of the
-%% arguments and runs in the process that called Python.
+%% arguments and runs in the process that called Python, or in one of its own where
+%% nobody waits.
 -spec register_function(py_callback:name(), fun(([term()]) -> term())) ->
           ok | {error, not_running | {exception(), binary()}}.
 register_function(Name, Fun) ->
@@ -113,9 +296,142 @@ register_function(Name, Fun) ->
 register_function(Name, Module, Function) ->
     py_callback:register(Name, {Module, Function}).
 
+%% @doc Takes a function back.
 -spec unregister_function(py_callback:name()) -> ok | {error, not_running}.
 unregister_function(Name) ->
     py_callback:unregister(Name).
+
+%%% Contexts and pools
+
+%% @doc The context of the calling process: the one that it is bound to, else the same one
+%% at each call.  Contexts are started by the first call if need be.
+-spec context() -> pid() | {error, reason()}.
+context() ->
+    py_context_router:get_context().
+
+%% @doc A context by its number, from 1.
+-spec context(pos_integer()) -> pid() | {error, reason()}.
+context(N) ->
+    py_context_router:get_context(N).
+
+%% @doc Starts `num_contexts' contexts.
+-spec start_contexts() -> {ok, [pid()]} | {error, reason()}.
+start_contexts() ->
+    py_context_router:start().
+
+%% @doc Starts so many contexts, or as a map says: `#{contexts => N, mode => Mode}'.
+-spec start_contexts(pos_integer() | py_context_router:options()) -> {ok, [pid()]} | {error, reason()}.
+start_contexts(Options) ->
+    py_context_router:start(Options).
+
+%% @doc Ends them.
+-spec stop_contexts() -> ok | {error, reason()}.
+stop_contexts() ->
+    py_context_router:stop().
+
+%% @doc Do contexts run?
+-spec contexts_started() -> boolean().
+contexts_started() ->
+    py_context_router:is_started().
+
+%% @doc Ends what runs in a context just now; its callers get `{error, cancelled}'.
+-spec interrupt(Context :: pid()) -> ok | {error, reason()}.
+interrupt(Context) ->
+    py_context:interrupt(Context).
+
+%% @doc Lets plain calls of a module, or of one function, go to a pool.  The function wins.
+-spec register_pool(Pool :: atom(), Module :: atom() | {Module :: atom(), Function :: atom()}) ->
+          ok | {error, reason()}.
+register_pool(Pool, Registered) ->
+    py_context_router:register_pool(Pool, Registered).
+
+%% @doc Takes that back.
+-spec unregister_pool(Module :: atom() | {Module :: atom(), Function :: atom()}) -> ok | {error, reason()}.
+unregister_pool(Registered) ->
+    py_context_router:unregister_pool(Registered).
+
+%%% Sub-interpreters
+
+%% @doc A sub-interpreter of one's own, with its own GIL.  It is a context, and lives until
+%% subinterp_destroy/1 or the stop of the application.
+-spec subinterp_create() -> {ok, Interp :: pid()} | {error, reason()}.
+subinterp_create() ->
+    py_context_sup:start_context(subinterp, owngil, #{}).
+
+%% @doc Ends it, and what runs in it.
+-spec subinterp_destroy(Interp :: pid()) -> ok | {error, reason()}.
+subinterp_destroy(Interp) ->
+    py_context:destroy(Interp).
+
+%% @doc Calls a function in a sub-interpreter, or in a pool of them.
+-spec subinterp_call(Interp :: place(), name(), name(), [term()]) -> result().
+subinterp_call(Interp, Module, Function, Args) ->
+    call(Interp, Module, Function, Args, #{}, infinity).
+
+%% @doc The same with keyword arguments.
+-spec subinterp_call(Interp :: place(), name(), name(), [term()], kwargs()) -> result().
+subinterp_call(Interp, Module, Function, Args, Kwargs) ->
+    call(Interp, Module, Function, Args, Kwargs, infinity).
+
+%% @doc The value of an expression in its namespace.
+-spec subinterp_eval(Interp :: pid(), code()) -> result().
+subinterp_eval(Interp, Code) ->
+    subinterp_eval(Interp, Code, #{}).
+
+%% @doc The same with Locals laid over it.
+-spec subinterp_eval(Interp :: pid(), code(), locals()) -> result().
+subinterp_eval(Interp, Code, Locals) ->
+    py_context:eval(Interp, Code, Locals).
+
+%% @doc Runs statements in its namespace.
+-spec subinterp_exec(Interp :: pid(), code()) -> ok | {error, reason()}.
+subinterp_exec(Interp, Code) ->
+    exec(Interp, Code).
+
+%% @doc cast/5 without keyword arguments.
+-spec subinterp_cast(Interp :: place(), name(), name(), [term()]) -> ok | {error, reason()}.
+subinterp_cast(Interp, Module, Function, Args) ->
+    cast(Interp, Module, Function, Args, #{}).
+
+%% @doc spawn_call/5 without keyword arguments.
+-spec subinterp_async_call(Interp :: place(), name(), name(), [term()]) -> reference().
+subinterp_async_call(Interp, Module, Function, Args) ->
+    spawn_call(Interp, Module, Function, Args, #{}).
+
+%% @equiv await(Ref)
+-spec subinterp_await(reference()) -> result().
+subinterp_await(Ref) ->
+    await(Ref).
+
+%% @equiv await(Ref, Timeout)
+-spec subinterp_await(reference(), timeout()) -> result().
+subinterp_await(Ref, Timeout) ->
+    await(Ref, Timeout).
+
+%% @doc A pool named `subinterp' of as many sub-interpreters as there are schedulers.
+-spec subinterp_pool_start() -> ok | {error, reason()}.
+subinterp_pool_start() ->
+    subinterp_pool_start(erlang:system_info(schedulers_online)).
+
+%% @doc The same of this size.
+-spec subinterp_pool_start(Size :: pos_integer()) -> ok | {error, reason()}.
+subinterp_pool_start(Size) ->
+    py_context_router:open_pool(subinterp, Size, owngil).
+
+%% @doc Ends that pool, and what runs in it.
+-spec subinterp_pool_stop() -> ok | {error, reason()}.
+subinterp_pool_stop() ->
+    py_context_router:stop_pool(subinterp).
+
+%% @doc Does that pool run?
+-spec subinterp_pool_ready() -> boolean().
+subinterp_pool_ready() ->
+    py_context_router:pool_started(subinterp).
+
+%% @doc What info/0 says of that pool.
+-spec subinterp_pool_stats() -> {ok, map()} | {error, reason()}.
+subinterp_pool_stats() ->
+    py_info:pool(subinterp).
 
 %%% Operations
 
@@ -139,148 +455,65 @@ version() ->
 subinterp_supported() ->
     running_info(fun({_, _, _, _, _, HasSubinterps, _}) -> HasSubinterps end).
 
+%% @doc What runs, waits, is stuck and was counted; docs/guide/pools.md explains the keys.
+-spec info() -> map() | {error, not_running}.
+info() ->
+    running_info(fun py_info:info/1).
+
+%% @doc The Python stack of every executor, also of those that are stuck.  An interpreter
+%% that does not answer within five seconds, as one of its threads sits in a C call that
+%% holds the GIL, is listed with its error.
+-spec stacks() -> {ok, [map()]} | {error, not_running}.
+stacks() ->
+    running_info(fun(_) -> py_info:stacks() end).
+
+%% @doc What the garbage collectors of all interpreters count: `gc_stats' per generation,
+%% `gc_count', `gc_threshold', `interpreters' with the same of each, and the traced memory
+%% while tracemalloc runs.
+-spec memory_stats() -> {ok, map()} | {error, reason()}.
+memory_stats() ->
+    running_info(fun(_) -> py_info:memory_stats() end).
+
+%% @doc Collects garbage in all interpreters: how many objects were found.
+-spec gc() -> {ok, non_neg_integer()} | {error, reason()}.
+gc() ->
+    gc(2).
+
+%% @doc The same up to this generation, 0 to 2.
+-spec gc(0..2) -> {ok, non_neg_integer()} | {error, reason()}.
+gc(Generation) ->
+    running_info(fun(_) -> py_info:gc(Generation) end).
+
+%% @equiv tracemalloc_start(1)
+-spec tracemalloc_start() -> ok | {error, reason()}.
+tracemalloc_start() ->
+    tracemalloc_start(1).
+
+%% @doc Begins to trace the memory that Python allocates, with so many frames of each
+%% allocation.
+-spec tracemalloc_start(Frames :: pos_integer()) -> ok | {error, reason()}.
+tracemalloc_start(Frames) ->
+    running_info(fun(_) -> py_info:tracemalloc_start(Frames) end).
+
+%% @doc Ends it, and forgets what was traced.
+-spec tracemalloc_stop() -> ok | {error, reason()}.
+tracemalloc_stop() ->
+    running_info(fun(_) -> py_info:tracemalloc_stop() end).
+
 running_info(Fun) ->
     case py_nif:info() of
         {_, _, _, running, _, _, _} = Info -> Fun(Info);
         _ -> {error, not_running}
     end.
 
-%%% Requests
-
-%% Checks the arguments, which Terms makes what the operation takes, and runs it.
-run(Op, Terms, Timeout) ->
-    try {Terms(), check(timeout, timeout, Timeout)} of
-        {Checked, _} ->
-            Ref = make_ref(),
-            await(submit(Op, list_to_tuple([Ref | Checked])), Ref, Timeout, deadline(Timeout))
-    catch
-        throw:{refused, Type, Message} -> {error, {Type, Message}}
-    end.
-
-submit(Op, Request) ->
-    case get(?NAMESPACE) of
-        undefined -> bind_and_submit(Op, Request);
-        Namespace -> submit(Namespace, Op, Request)
-    end.
-
-bind_and_submit(Op, Request) ->
-    case py_nif:bind() of
-        not_running ->
-            not_running;
-        Namespace ->
-            put(?NAMESPACE, Namespace),
-            submit(Namespace, Op, Request)
-    end.
-
-submit(Namespace, Op, Request) ->
-    case get(?FRAME) of
-        undefined -> py_nif:submit(Namespace, Op, Request);
-        Frame -> py_nif:nest(Namespace, Op, Request, Frame)
-    end.
-
-await(not_running, _Ref, _Timeout, _Deadline) ->
-    {error, not_running};
-await(Id, Ref, Timeout, Deadline) ->
-    receive
-        {Ref, Result} ->
-            Result;
-        {Ref, callback, Frame, Name, Args} ->
-            run_callback(Frame, Name, Args),
-            await_until(Id, Ref, Deadline)
-    after Timeout ->
-        give_up(Id, Ref)
-    end.
-
-%% Past the deadline the next callback is not run, even if it is there already: else
-%% Python code that does nothing but call back would never time out.
-await_until(Id, Ref, Deadline) ->
-    case remaining(Deadline) of
-        0 -> give_up(Id, Ref);
-        Timeout -> await(Id, Ref, Timeout, Deadline)
-    end.
-
-%% Either the request ends without a message, but for a callback that may have
-%% come before, or its reply was in the mailbox first.
-give_up(Id, Ref) ->
-    case py_nif:cancel(Id) of
-        true ->
-            receive {Ref, callback, _, _, _} -> ok after 0 -> ok end,
-            {error, timeout};
-        false ->
-            receive {Ref, Result} -> Result end
-    end.
-
-run_callback(Frame, Name, Args) ->
-    Outer = put(?FRAME, Frame),
-    Outcome = try {ok, py_callback:execute(Name, Args)}
-              catch Class:Reason:Stack -> {error, {Class, Reason, Stack}}
-              after restore_frame(Outer)
-              end,
-    %% false: the request was cancelled meanwhile, and nobody waits for this.
-    _ = py_nif:callback_return(Frame, Outcome),
-    ok.
-
-restore_frame(undefined) -> erase(?FRAME);
-restore_frame(Outer) -> put(?FRAME, Outer).
-
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
-
-remaining(infinity) -> infinity;
-remaining(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
-
 %%% Arguments
 
-name(_What, Name) when is_atom(Name); is_binary(Name) ->
-    Name;
-name(What, Name) when is_list(Name) ->
-    text(What, Name);
-name(What, Name) ->
-    refuse('TypeError', "the ~ts must be an atom, a binary or a string, not ~tP", [What, Name, 10]).
-
-%% These two are the caller's namespace and what runs in it, however they are named.
-module(<<"__main__">>) -> '__main__';
-module(<<"builtins">>) -> builtins;
-module(Name) -> Name.
-
-code(Code) when is_binary(Code) -> Code;
-code(Code) when is_list(Code) -> text(code, Code);
-code(Code) -> refuse('TypeError', "code must be a binary, a string or an iolist, not ~tP", [Code, 10]).
-
-text(What, Chars) ->
-    try unicode:characters_to_binary(Chars) of
-        Text when is_binary(Text) -> Text;
-        _ -> refuse('ValueError', "the ~ts is not valid UTF-8", [What])
-    catch
-        error:badarg -> refuse('TypeError', "the ~ts is not a string: ~tP", [What, Chars, 10])
+%% Runs the request that Checks makes of the arguments, unless it refuses them.
+run(Checks) ->
+    case py_args:checked(Checks) of
+        {ok, {Place, Op, Terms, Timeout}} -> py_request:run(Place, Op, Terms, Timeout);
+        {error, _} = Error -> Error
     end.
 
-%% Names may be strings; those that are not go to Python as they are.
-keywords(Map) ->
-    case has_strings(Map) of
-        true -> same_size(Map, maps:from_list([{keyword(K), V} || {K, V} <- maps:to_list(Map)]));
-        false -> Map
-    end.
-
-has_strings(Map) ->
-    lists:any(fun is_list/1, maps:keys(Map)).
-
-same_size(Map, Named) when map_size(Map) =:= map_size(Named) -> Named;
-same_size(_, _) -> refuse('TypeError', "two names are equal", []).
-
-keyword(Name) when is_list(Name) -> text(keyword, Name);
-keyword(Name) -> Name.
-
-check(list, _What, Value) when is_list(Value) -> Value;
-check(map, _What, Value) when is_map(Value) -> Value;
-check(timeout, _What, Value) when ?IS_TIMEOUT(Value) -> Value;
-check(timeout, _What, Value) when is_integer(Value) ->
-    refuse('ValueError', "the timeout must be from 0 to 4294967295 ms or infinity, not ~tp", [Value]);
-check(timeout, _What, Value) ->
-    refuse('TypeError', "the timeout must be an integer (ms) or infinity, not ~tP", [Value, 10]);
-check(Type, What, Value) ->
-    refuse('TypeError', "~ts must be a ~ts, not ~tP", [What, Type, Value, 10]).
-
--spec refuse(exception(), string(), [term()]) -> no_return().
-refuse(Type, Format, Args) ->
-    throw({refused, Type, unicode:characters_to_binary(io_lib:format(Format, Args))}).
+checked_terms(Place, Module, Function, Args, Kwargs) ->
+    py_args:checked(fun() -> {py_args:place(Place), py_args:call(Module, Function, Args, Kwargs)} end).

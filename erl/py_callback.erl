@@ -62,8 +62,11 @@ key(Name) when is_binary(Name) -> Name;
 key(Name) when is_atom(Name) -> atom_to_binary(Name);
 key(Name) when is_list(Name) -> unicode:characters_to_binary(Name).
 
+%% The table goes with the application, at any moment.
 in_table(Fun) ->
-    case ets:whereis(?MODULE) of
-        undefined -> {error, not_running};
-        _ -> Fun()
+    try Fun()
+    catch error:badarg:Stack -> no_table(ets:whereis(?MODULE), Stack)
     end.
+
+no_table(undefined, _Stack) -> {error, not_running};
+no_table(_Table, Stack) -> erlang:raise(error, badarg, Stack).

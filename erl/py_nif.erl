@@ -1,23 +1,49 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% @private
-%% The native functions.  Each runs on a normal scheduler and none waits.
+%% The native functions.  Each runs on a normal scheduler and none waits: what takes
+%% time is done by a thread of the library, which sends a message when it is done.
 %%
-%% Which library implements them is chosen when the application starts
-%% (py_variant), and stays for the life of the node.
+%% Which library implements them is chosen when the application starts (py_variant),
+%% and stays for the life of the node.  Before that, what somebody may call without
+%% knowing answers as a library that is not running does.
 -module(py_nif).
 
 -export([load/1]).
 -on_load(load_again/0).
--export([start/5, stop/0, info/0, bind/0, submit/3, nest/4, cancel/1, callback_return/2]).
--export_type([namespace/0, id/0, frame/0, info/0]).
+-export([start/2, stop/1, info/0, stats/0, service/2]).
+-export([context_open/4, context_close/1, interrupt/1, interp_id/1]).
+-export([pool_open/4, pool_close/2, route/3, routes/0]).
+-export([bind/0, submit/3, submit/5, async/4, cast/4, cancel/1, cancel_waiting/1, callback_return/2]).
+-export([slots/0, set_max/1, set_acquire_timeout/1, release/1]).
+-export_type([namespace/0, id/0, ticket/0, frame/0, op/0, outcome/0, info/0, config/0]).
 
--nifs([start/5, stop/0, info/0, bind/0, submit/3, nest/4, cancel/1, callback_return/2]).
+-nifs([start/2, stop/1, info/0, stats/0, service/2,
+       context_open/4, context_close/1, interrupt/1, interp_id/1,
+       pool_open/4, pool_close/2, route/3, routes/0,
+       bind/0, submit/3, submit/5, async/4, cast/4, cancel/1, cancel_waiting/1, callback_return/2,
+       slots/0, set_max/1, set_acquire_timeout/1, release/1]).
 
--opaque namespace() :: reference().
--opaque id() :: non_neg_integer().
--opaque frame() :: {non_neg_integer(), non_neg_integer()}.
+-type namespace() :: reference().
+-type id() :: non_neg_integer().
+-type ticket() :: reference().
+-type frame() :: {non_neg_integer(), non_neg_integer()}.
+-type interp_mode() :: auto | main | own.
+%% 0: call {Tag, Module, Function, Args, Kwargs}; 1: eval {Tag, Code, Locals};
+%% 2: exec {Tag, Code}; 3: a slot of the semaphore {Tag}.
+-type op() :: 0..3.
+%% What becomes of a request: it is on its way; it waits in line for a slot, for at most
+%% that many milliseconds; it ran inline, and for so many nanoseconds where telemetry is on.
+-type outcome() :: id()
+                 | {waiting, id(), AcquireTimeout :: non_neg_integer()}
+                 | {done, term()} | {done, term(), RunNs :: non_neg_integer()}
+                 | not_running.
 -type info() :: {Variant :: binary(), Mode :: py:mode(), Version :: binary(), State :: atom(),
                  Executors :: non_neg_integer(), HasSubinterps :: boolean(), Stdlib :: binary()}.
+-type config() :: {NumExecutors :: pos_integer(), NumSubinterps :: pos_integer(),
+                   IoPoolSize :: pos_integer(), MaxSpares :: non_neg_integer(),
+                   Schedulers :: pos_integer(), MaxConcurrent :: pos_integer(),
+                   AcquireTimeout :: non_neg_integer(), Telemetry :: boolean(),
+                   PythonPath :: binary()}.
 
 %% Loads the library at this path, without its ending.
 -spec load(file:filename()) -> ok | {error, {atom(), string()}}.
@@ -34,48 +60,143 @@ load_again() ->
         Path -> erlang:load_nif(Path, 0)
     end.
 
-%% Begins to start.  The calling process gets {py_runtime, started} or
-%% {py_runtime, {error, Text}}.
--spec start(NumExecutors :: pos_integer(), NumSubinterps :: pos_integer(),
-            MaxSpares :: non_neg_integer(), Schedulers :: pos_integer(), PythonPath :: binary()) ->
-          ok | {error, state | thread}.
-start(_NumExecutors, _NumSubinterps, _MaxSpares, _Schedulers, _PythonPath) ->
+%%% The runtime.  A command is done by the runtime's thread, and the calling process
+%%% gets {py_runtime, Ref, Reply}.
+
+%% Reply: ok | {error, Text}.
+-spec start(reference(), config()) -> ok | {error, state | thread}.
+start(_Ref, _Config) ->
     erlang:nif_error(not_loaded).
 
-%% Begins to stop.  The calling process gets {py_runtime, stopped}.
--spec stop() -> ok | {error, state}.
-stop() ->
+%% Reply: ok.
+-spec stop(reference()) -> ok | {error, state}.
+stop(_Ref) ->
     erlang:nif_error(not_loaded).
 
 -spec info() -> info() | not_loaded.
 info() ->
     not_loaded.
 
-%% A namespace for the calling process, bound to an interpreter.  Without a
-%% library there is nothing to bind to, and that is what callers are told.
+%% What is counted, by interpreter, group of executors and outcome.
+-spec stats() -> map().
+stats() ->
+    erlang:nif_error(not_loaded).
+
+%% Runs {Tag, Module, Function, Args, Kwargs} on the service thread of an interpreter,
+%% outside of pools and slots.  The calling process gets {Tag, Result}.
+-spec service(InterpId :: non_neg_integer(), Request :: tuple()) -> ok | not_running.
+service(_InterpId, _Request) ->
+    not_running.
+
+%%% Contexts and pools
+
+%% A command.  Reply: {ok, Namespace} | {error, Text}.  Fixed: one thread for ever, with no
+%% stand-in while it waits or is stuck.  MemoryLimit: bytes, 0 for none.
+-spec context_open(reference(), interp_mode(), Fixed :: boolean(), MemoryLimit :: non_neg_integer()) ->
+          ok | not_running.
+context_open(_Ref, _Mode, _Fixed, _MemoryLimit) ->
+    not_running.
+
+%% Ends what is queued and what runs there with {error, cancelled}, and the context.  A
+%% second time does nothing.
+-spec context_close(namespace()) -> ok.
+context_close(_Namespace) ->
+    erlang:nif_error(not_loaded).
+
+%% Cancels what runs in the context: how many requests.
+-spec interrupt(namespace()) -> non_neg_integer().
+interrupt(_Namespace) ->
+    erlang:nif_error(not_loaded).
+
+%% The number of the context's interpreter; 0 is the main one.
+-spec interp_id(namespace()) -> non_neg_integer().
+interp_id(_Namespace) ->
+    erlang:nif_error(not_loaded).
+
+%% A command.  Reply: ok | {error, Text}.
+-spec pool_open(reference(), Name :: atom(), Size :: pos_integer(), interp_mode()) -> ok | not_running.
+pool_open(_Ref, _Name, _Size, _Mode) ->
+    not_running.
+
+%% A command.  Reply: ok | {error, Text}.
+-spec pool_close(reference(), Name :: atom()) -> ok | not_running.
+pool_close(_Ref, _Name) ->
+    not_running.
+
+%% Calls of this function, or with `undefined' of any function of the module, go to the
+%% pool; `none' takes that back.
+-spec route(Module :: atom(), Function :: atom(), Pool :: atom()) -> ok | no_pool | full.
+route(_Module, _Function, _Pool) ->
+    no_pool.
+
+-spec routes() -> [{Module :: atom(), Function :: atom(), Pool :: atom()}].
+routes() ->
+    [].
+
+%%% Requests
+
+%% A namespace for the calling process.  Without a library there is nothing to bind to,
+%% and that is what callers are told.
 -spec bind() -> namespace() | not_running.
 bind() ->
     not_running.
 
-%% Queues a request.  The calling process gets {Tag, Result} once, and
-%% {Tag, callback, Frame, Name, Args} for each call from Python before that.
--spec submit(namespace(), Op :: 0..2, Request :: tuple()) -> id() | not_running.
+%% Submits a request.  The calling process gets {Tag, Result} once, or {Tag, Result, QueueNs,
+%% RunNs} where telemetry is on; and before that {Tag, callback, Frame, Name, Args} for each
+%% call from Python.
+-spec submit(namespace(), op(), Request :: tuple()) -> outcome().
 submit(_Namespace, _Op, _Request) ->
     erlang:nif_error(not_loaded).
 
-%% The same for a request from within a callback: it runs on the stack of the
-%% executor that waits in Frame.
--spec nest(namespace(), Op :: 0..2, Request :: tuple(), frame()) -> id() | not_running.
-nest(_Namespace, _Op, _Request, _Frame) ->
+%% The same to a pool, `undefined' for the one that routes and bindings say.  With a frame:
+%% from within the callback that waits there, so it takes no slot and runs on that stack
+%% unless it goes to another interpreter or pool.
+-spec submit(namespace(), op(), Request :: tuple(), Pool :: atom(), frame() | none) ->
+          outcome() | no_pool.
+submit(_Namespace, _Op, _Request, _Pool, _Frame) ->
+    erlang:nif_error(not_loaded).
+
+%% The calling process gets {Ticket, Result}, and py_async the callbacks.
+-spec async(namespace(), op(), Request :: tuple(), Pool :: atom()) -> ticket() | no_pool | not_running.
+async(_Namespace, _Op, _Request, _Pool) ->
+    erlang:nif_error(not_loaded).
+
+%% The process py_async gets {Tag, Result} and the callbacks.
+-spec cast(namespace(), op(), Request :: tuple(), Pool :: atom()) -> ok | no_pool | not_running.
+cast(_Namespace, _Op, _Request, _Pool) ->
     erlang:nif_error(not_loaded).
 
 %% true: the request ends without a reply, and no message of it comes any more.
 %% false: its reply is in the mailbox or on its way.
--spec cancel(id()) -> boolean().
+-spec cancel(id() | ticket()) -> boolean().
 cancel(_Id) ->
+    erlang:nif_error(not_loaded).
+
+%% The same for a request that waits in line for a slot; false also when it does not any more.
+-spec cancel_waiting(id()) -> boolean().
+cancel_waiting(_Id) ->
     erlang:nif_error(not_loaded).
 
 %% Ends a callback; false when nobody waits for it any more.
 -spec callback_return(frame(), {ok, term()} | {error, {atom(), term(), list()}}) -> boolean().
 callback_return(_Frame, _Outcome) ->
+    erlang:nif_error(not_loaded).
+
+%%% Admission
+
+-spec slots() -> {Current :: non_neg_integer(), Max :: pos_integer(), Waiting :: non_neg_integer()}.
+slots() ->
+    erlang:nif_error(not_loaded).
+
+-spec set_max(pos_integer()) -> ok.
+set_max(_Max) ->
+    erlang:nif_error(not_loaded).
+
+-spec set_acquire_timeout(non_neg_integer()) -> ok.
+set_acquire_timeout(_Milliseconds) ->
+    erlang:nif_error(not_loaded).
+
+%% Gives a slot back that the process of this namespace took; false: it holds none.
+-spec release(namespace()) -> boolean().
+release(_Namespace) ->
     erlang:nif_error(not_loaded).

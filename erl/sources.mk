@@ -7,6 +7,22 @@
 #EPY_ERL_FIRST += py_something.erl
 
 EPY_ERL += py.erl                   # the API
+EPY_ERL += py_args.erl              # its arguments
+EPY_ERL += py_request.erl           # submit, wait, give up, serve callbacks
+EPY_ERL += py_async.erl             # callbacks and casts that nobody waits for
+EPY_ERL += py_async_sup.erl
+EPY_ERL += py_semaphore.erl         # how many requests at a time
+EPY_ERL += py_context.erl           # contexts
+EPY_ERL += py_contexts.erl          # which process stands for which
+EPY_ERL += py_context_sup.erl
+EPY_ERL += py_context_router.erl    # who is served by which context and pool
+EPY_ERL += py_setup.erl             # what every interpreter finds
+EPY_ERL += py_import.erl            # its modules and directories
+EPY_ERL += py_preload.erl           # its code
+EPY_ERL += py_service.erl           # calls that reach an interpreter that is busy
+EPY_ERL += py_info.erl              # what runs, waits and was counted
+EPY_ERL += py_events.erl            # what the library has to say
+EPY_ERL += py_telemetry.erl
 EPY_ERL += py_nif.erl               # the native functions
 EPY_ERL += py_variant.erl           # which library this node loads
 EPY_ERL += py_runtime.erl           # the process that starts and stops Python

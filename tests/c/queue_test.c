@@ -192,7 +192,7 @@ static void a_wait_ends_at_its_timeout_and_is_hot_again(void)
     epy_idle_heat(&idle);
     for (int spin = 0; spin <= MS; spin += MS) {
         uint64_t begin = epy_now_ns();
-        CHECK(!epy_idle_wait(&idle, &q, spin, 20 * MS));
+        CHECK(!epy_idle_wait(&idle, epy_queue_ready, &q, spin, 20 * MS));
         uint64_t took = epy_now_ns() - begin;
         CHECK(took >= 20 * MS);
         CHECK(took < (uint64_t)5000 * MS);
@@ -211,8 +211,8 @@ static void a_wait_with_work_in_the_queue_does_not_sleep(void)
     epy_idle_init(&idle);
     epy_idle_heat(&idle);
     epy_queue_push(&q, &a.node);
-    CHECK(epy_idle_wait(&idle, &q, 0, -1));
-    CHECK(epy_idle_wait(&idle, &q, MS, -1));
+    CHECK(epy_idle_wait(&idle, epy_queue_ready, &q, 0, -1));
+    CHECK(epy_idle_wait(&idle, epy_queue_ready, &q, MS, -1));
     CHECK(atomic_load(&idle.hot) == 1);
     CHECK(atomic_load(&idle.sleepers) == 0);
 }
@@ -287,7 +287,7 @@ static void *consume(void *arg)
         epy_qnode *n = pop(&w->q);
         if (!n) {
             if (atomic_load(&w->left) > 0)
-                epy_idle_wait(&w->idle, &w->q, w->spin_ns, w->timeout_ns);
+                epy_idle_wait(&w->idle, epy_queue_ready, &w->q, w->spin_ns, w->timeout_ns);
             continue;
         }
         if (w->cool_while_busy) {
@@ -410,7 +410,7 @@ static void *play(void *arg)
     for (int i = 0; i < p->rounds;) {
         epy_qnode *n = pop(p->in);
         if (!n) {
-            epy_idle_wait(p->in_idle, p->in, 0, -1);
+            epy_idle_wait(p->in_idle, epy_queue_ready, p->in, 0, -1);
             continue;
         }
         i++;
@@ -445,7 +445,7 @@ static void *sleep_once(void *arg)
 {
     world *w = arg;
     epy_idle_heat(&w->idle);
-    epy_idle_wait(&w->idle, &w->q, 0, -1);
+    epy_idle_wait(&w->idle, epy_queue_ready, &w->q, 0, -1);
     atomic_fetch_sub(&w->left, 1);
     epy_idle_cool(&w->idle);
     return NULL;

@@ -9,14 +9,20 @@
 %% wait for a fact that nobody announces, wait_until/1 polls for it, with an end.
 -module(py_test).
 
--export([cases/1, start/1, stop/1]).
--export([mode/0, variant/0, shared_mode/0, only_in_shared_modes/0, sanitizer/1]).
+-export([cases/1, start/1, stop/1, restart/1, restore/0]).
+-export([mode/0, variant/0, shared_mode/0, only_in_shared_modes/0, sanitizer/1, fewer/1]).
 -export([through/1, define/1, write_module/3]).
--export([worker/0, workers_apart/1, run/2, start/2, answer/1, answer/2, end_worker/1, in_process/1, at_once/1]).
--export([block/1, open_blocked/1, release/1, wait_until/1, wait_until/2]).
--export([messages/0, milliseconds/1, threads/0, resident/0]).
+-export([worker/0, workers_apart/1, run/2, start/2, answer/1, answer/2, end_worker/1, kill/1, in_process/1, at_once/1]).
+-export([register_hold/0, hold/1, holder/0, holder/1, await_held/1, held/0, let_go/1, none_held/0]).
+-export([block/1, open_blocked/1, release/1, let_all_go/1, answer_after_release/2, wait_until/1, wait_until/2]).
+-export([messages/0, milliseconds/1, within/3, threads/0, resident/0, waiting_in_line/0, groups/0]).
+-export([log_start/0, log_stop/1, log_await/2, log/2]).
+-export([node/1, node/2]).
 
 -type worker() :: {pid(), reference()}.
+
+%% Enough for cases that have many calls under way and are not about the limit.
+-define(MAX_CONCURRENT, 1000).
 
 %%% The frame of a suite
 
@@ -27,12 +33,40 @@ cases(Suite) ->
     [F || F <- Source, not lists:member(F, Frame), erlang:function_exported(Suite, F, 1)].
 
 start(Config) ->
+    _ = application:load(erlang_python),
+    ok = application:set_env(erlang_python, max_concurrent, ?MAX_CONCURRENT),
     {ok, _} = application:ensure_all_started(erlang_python),
     Config.
 
 stop(Config) ->
     ok = application:stop(erlang_python),
+    ok = application:unset_env(erlang_python, max_concurrent),
     Config.
+
+%% Starts it again with this environment, and with that of start/1 where it says nothing.
+restart(Environment) ->
+    _ = application:stop(erlang_python),
+    Old = application:get_all_env(erlang_python),
+    [application:unset_env(erlang_python, Key) || {Key, _} <- Old, Key =/= included_applications],
+    New = maps:merge(#{max_concurrent => ?MAX_CONCURRENT}, Environment),
+    [ok = application:set_env(erlang_python, Key, Value)
+     || {Key, Value} <- maps:to_list(New), Value =/= default],
+    ok = application:start(erlang_python).
+
+%% After a case that changed the environment or stopped it, or failed in the middle of
+%% something: the next one shall not fail of that.
+restore() ->
+    case application:get_all_env(erlang_python) -- [{included_applications, []}] of
+        [{max_concurrent, ?MAX_CONCURRENT}] -> nothing_left(1000) orelse restart(#{});
+        _ -> restart(#{})
+    end.
+
+nothing_left(Time) ->
+    case py_semaphore:current() of
+        0 -> py_semaphore:max_concurrent() =:= ?MAX_CONCURRENT orelse py_semaphore:set_max_concurrent(?MAX_CONCURRENT) =:= ok;
+        N when is_integer(N), Time > 0 -> timer:sleep(10), nothing_left(Time - 10);
+        _ -> false
+    end.
 
 %%% Facts about the node
 
@@ -57,6 +91,14 @@ only_in_shared_modes() ->
 %% Is this node run under a sanitizer (address or thread)?
 sanitizer(address) -> os:getenv("ASAN_OPTIONS") =/= false;
 sanitizer(thread) -> os:getenv("TSAN_OPTIONS") =/= false.
+
+%% A number of repetitions, where a sanitizer makes each several times slower.
+fewer(N) ->
+    case {sanitizer(address), sanitizer(thread)} of
+        {_, true} -> max(1, N div 20);
+        {true, _} -> max(1, N div 5);
+        _ -> N
+    end.
 
 %%% Python code
 
@@ -147,6 +189,11 @@ end_worker({Pid, Monitor}) ->
     Pid ! stop,
     receive {'DOWN', Monitor, process, Pid, Reason} -> normal = Reason, ok end.
 
+%% Returns when it is dead, whatever it was doing.
+kill({Pid, Monitor}) ->
+    exit(Pid, kill),
+    receive {'DOWN', Monitor, process, Pid, Reason} -> killed = Reason, ok end.
+
 %% In a process of its own, so with a namespace of its own.
 in_process(Fun) ->
     Worker = worker(),
@@ -161,6 +208,52 @@ at_once(Funs) ->
     Answers = [answer(Worker, 120000) || Worker <- Workers],
     [end_worker(Worker) || Worker <- Workers],
     Answers.
+
+%%% Requests that run until the case lets them go on
+
+%% The function that they wait in.  It runs in the process that called Python.
+register_hold() ->
+    py:register_function(hold, ?MODULE, hold).
+
+hold([]) ->
+    hold([held]);
+hold([Answer]) ->
+    get(py_test_case) ! {held, self()},
+    receive go_on -> Answer end.
+
+%% A worker whose call runs until let_go/1; it may wait in line before that.
+holder() ->
+    holder(fun() -> py:call(erlang, call, [hold]) end).
+
+%% The same with another call that calls the function back.
+holder(Call) ->
+    Case = self(),
+    Worker = worker(),
+    start(Worker, fun() -> put(py_test_case, Case), Call() end),
+    Worker.
+
+await_held({Pid, Monitor} = Worker) ->
+    receive
+        {held, Pid} -> Worker;
+        {answer, Pid, Answer} -> error({not_held, Answer});
+        {'DOWN', Monitor, process, Pid, Reason} -> error({worker_died, Reason})
+    after 10000 ->
+        error({not_held, process_info(Pid, [current_stacktrace, messages])})
+    end.
+
+held() ->
+    await_held(holder()).
+
+%% Has nobody begun that was not awaited?
+none_held() ->
+    receive {held, Pid} -> error({held, Pid}) after 0 -> ok end.
+
+%% Its answer, and its end.
+let_go({Pid, _} = Worker) ->
+    Pid ! go_on,
+    Answer = answer(Worker),
+    end_worker(Worker),
+    Answer.
 
 %%% Waiting
 
@@ -178,6 +271,21 @@ open_blocked(Fifo) ->
 release(Fifo) ->
     "" = os:cmd("timeout 10 sh -c ': > \"" ++ binary_to_list(Fifo) ++ "\"'"),
     ok.
+
+%% Lets all go, whether any wait or not: those whose callers gave up or were killed.
+let_all_go(Fifo) ->
+    _ = os:cmd("timeout 0.2 sh -c ': > \"" ++ binary_to_list(Fifo) ++ "\"'"),
+    ok.
+
+%% Those that were in the queue come to wait after the first were let go, so again and again.
+answer_after_release({Pid, Monitor} = Worker, Fifo) ->
+    receive
+        {answer, Pid, Answer} -> Answer;
+        {'DOWN', Monitor, process, Pid, Reason} -> error({worker_died, Reason})
+    after 20 ->
+        let_all_go(Fifo),
+        answer_after_release(Worker, Fifo)
+    end.
 
 wait_until(Fun) ->
     wait_until(Fun, 10000).
@@ -201,6 +309,19 @@ milliseconds(Fun) ->
     Result = Fun(),
     {(erlang:monotonic_time(microsecond) - Start) / 1000, Result}.
 
+%% Does Fun, which returns milliseconds, ever stay below Limit?  The machine may do other
+%% things at the moment, so one of Tries is enough.
+within(Limit, Tries, Fun) ->
+    within(Limit, Tries, Fun, []).
+
+within(Limit, 0, _Fun, Times) ->
+    error({never_within, Limit, lists:reverse(Times)});
+within(Limit, Tries, Fun, Times) ->
+    case Fun() of
+        Time when Time =< Limit -> ct:log("~.1f ms at try ~b", [float(Time), length(Times) + 1]);
+        Time -> within(Limit, Tries - 1, Fun, [Time | Times])
+    end.
+
 %% Of this operating system process.
 threads() ->
     {ok, Tasks} = file:list_dir("/proc/self/task"),
@@ -211,3 +332,85 @@ resident() ->
     {ok, Text} = file:read_file("/proc/self/statm"),
     [_, Pages | _] = string:lexemes(Text, " "),
     binary_to_integer(Pages) * 4096.
+
+%% How many requests wait for a slot.
+waiting_in_line() ->
+    {_, _, Waiting} = py_nif:slots(),
+    Waiting.
+
+%% What each queue and its executors do, as C sees it.
+groups() ->
+    #{groups := Groups} = py_nif:stats(),
+    Groups.
+
+%%% The log
+
+%% Catches what is logged from now on.
+log_start() ->
+    Id = list_to_atom("py_test_" ++ integer_to_list(erlang:unique_integer([positive]) rem 16)),
+    ok = logger:add_handler(Id, ?MODULE, #{level => all, config => #{to => self()}}),
+    Id.
+
+%% What was logged since then, oldest first: {Level, Text}.
+log_stop(Id) ->
+    ok = logger:remove_handler(Id),
+    logged(Id).
+
+logged(Id) ->
+    receive {?MODULE, Id, Level, Text} -> [{Level, Text} | logged(Id)] after 0 -> [] end.
+
+%% The next of this level that matches; those before it are lost.
+log_await(Id, {Level, Pattern} = Wanted) ->
+    receive
+        {?MODULE, Id, Level, Text} ->
+            case re:run(Text, Pattern, [unicode]) of
+                {match, _} -> Text;
+                nomatch -> log_await(Id, Wanted)
+            end
+    after 10000 ->
+        error({not_logged, Wanted, logged(Id)})
+    end.
+
+%% The callback of logger.
+log(#{level := Level} = Event, #{id := Id, config := #{to := To}}) ->
+    Text = logger_formatter:format(Event, #{single_line => true, template => [msg]}),
+    To ! {?MODULE, Id, Level, unicode:characters_to_binary(Text)},
+    ok.
+
+%%% Other nodes
+
+%% Runs Erlang code in a node of its own, of the same variant.  How it ended, all that it
+%% printed, and the milliseconds that it took.  Not the module peer: the end of the node
+%% and its output are what is looked at.
+node(Code) ->
+    node(Code, []).
+
+node(Code, Args) ->
+    sanitizer(thread) andalso
+        throw({skip, "the erl script does not survive the preload of ThreadSanitizer"}),
+    Erl = filename:join([code:root_dir(), "bin", "erl"]),
+    {Time, {Status, Output}} =
+        milliseconds(
+          fun() ->
+                  Port = open_port({spawn_executable, Erl},
+                                   [{args, ["-noinput", "-boot", "no_dot_erlang", "-kernel", "logger_level", "error",
+                                            "-pa", filename:dirname(code:which(py)),
+                                            filename:dirname(code:which(?MODULE)) | Args]
+                                     ++ ["-eval", lists:flatten(Code)]},
+                                    %% Not every Python takes what a sanitizer run sets here.
+                                    {env, [{"PYTHONMALLOC", false}, {"ERLANG_PYTHON", variant()}]},
+                                    exit_status, stderr_to_stdout, binary]),
+                  collect(Port, <<>>)
+          end),
+    {Status, Output, Time}.
+
+collect(Port, Output) ->
+    receive
+        {Port, {data, Data}} -> collect(Port, <<Output/binary, Data/binary>>);
+        {Port, {exit_status, Status}} -> {Status, Output}
+    after 60000 ->
+        {os_pid, Pid} = erlang:port_info(Port, os_pid),
+        _ = os:cmd("kill -9 " ++ integer_to_list(Pid)),
+        port_close(Port),
+        error({node_does_not_end, Output})
+    end.

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See epy_pool.h. */
+#include "epy_pool.h"
+
+static epy_pool table[EPY_POOLS_MAX];
+
+epy_pool *const epy_pool_default = &table[0];
+
+epy_pool *epy_pool_find(ERL_NIF_TERM name)
+{
+    for (int i = 0; i < EPY_POOLS_MAX; i++)
+        if (atomic_load(&table[i].name) == name)
+            return &table[i];
+    return NULL;
+}
+
+epy_pool *epy_pool_at(int index)
+{
+    return &table[index];
+}
+
+int epy_pool_index(const epy_pool *pool)
+{
+    return (int)(pool - table);
+}
+
+epy_pool *epy_pool_new(ERL_NIF_TERM name)
+{
+    if (epy_pool_find(name))
+        return NULL;
+    epy_pool *pool = epy_pool_find(0);
+    if (pool) {
+        atomic_store(&pool->count, 0);
+        atomic_store(&pool->name, name);
+    }
+    return pool;
+}
+
+int epy_pool_add(epy_pool *pool, epy_group *group)
+{
+    int n = atomic_load(&pool->count);
+    if (n == EPY_POOL_GROUPS_MAX)
+        return EPY_ENOMEM;
+    atomic_store(&pool->groups[n], group);
+    atomic_store(&pool->count, n + 1);
+    return EPY_OK;
+}
+
+void epy_pool_set_count(epy_pool *pool, int count)
+{
+    atomic_store(&pool->count, count);
+}
+
+void epy_pool_free(epy_pool *pool)
+{
+    atomic_store(&pool->count, 0);
+    atomic_store(&pool->name, 0);
+}
+
+static epy_group *group_at(const epy_pool *pool, int i, unsigned *life)
+{
+    epy_group *group = atomic_load_explicit(&pool->groups[i], memory_order_acquire);
+    *life = atomic_load_explicit(&group->life, memory_order_acquire);
+    return *life & 1 ? group : NULL;
+}
+
+epy_group *epy_pool_only_group(const epy_pool *pool, unsigned *life)
+{
+    return atomic_load_explicit(&pool->count, memory_order_acquire) == 1 ? group_at(pool, 0, life)
+                                                                         : NULL;
+}
+
+/* A group whose queue does not move comes after all others. */
+static int load_of(const epy_group *group)
+{
+    return atomic_load(&group->bound) + (atomic_load(&group->unmoved) ? INT32_MAX / 2 : 0);
+}
+
+epy_group *epy_pool_pick(epy_pool *pool, unsigned *life)
+{
+    epy_group *best = NULL;
+    unsigned l;
+    for (int i = 0, n = atomic_load(&pool->count); i < n; i++) {
+        epy_group *group = group_at(pool, i, &l);
+        if (group && (!best || load_of(group) < load_of(best))) {
+            best = group;
+            *life = l;
+        }
+    }
+    return best;
+}
+
+epy_group *epy_pool_spread(epy_pool *pool, unsigned *life)
+{
+    unsigned n = (unsigned)atomic_load(&pool->count);
+    for (unsigned tries = 0; tries < n; tries++) {
+        epy_group *group = group_at(pool, (int)(atomic_fetch_add(&pool->next, 1) % n), life);
+        if (group)
+            return group;
+    }
+    return NULL;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Admission: how many requests may be in the system at a time, and how many run.
+ *
+ * Each request takes a number when it comes.  It is *admitted* when no more than
+ * `max` of those up to it have not ended; the later ones wait in line, first come,
+ * first served, and are overloaded when that takes too long.  The line is no list
+ * of its own: every request stands in the queue of its group, so that the executor
+ * which ends one takes the next at once, and nobody is woken only to submit.  No more
+ * than `max` run at a time: an executor takes a slot before it takes a request.
+ * See docs/decisions/0005-admission-in-c.md.
+ *
+ * Riders take no slot: nested requests, whose outer call holds one, and those of a
+ * process that took one by py_semaphore:acquire/1.
+ */
+#ifndef EPY_SEMAPHORE_H
+#define EPY_SEMAPHORE_H
+
+#include "epy_request.h"
+
+typedef struct epy_slots {
+    int current, max, waiting;
+} epy_slots;
+
+/* Gives the request its number; is it admitted at once? */
+EPY_ANY bool epy_semaphore_arrive(epy_request *req);
+
+/* Is the request that took this number admitted by now? */
+EPY_ANY bool epy_semaphore_is_admitted(uint32_t number);
+
+/* A slot to run one request, if fewer than max run.  The second gives back one that was
+ * not used. */
+EPY_ANY bool epy_semaphore_take(void);
+EPY_ANY void epy_semaphore_untake(void);
+EPY_ANY bool epy_semaphore_is_free(void);
+
+/* By whoever has ended a request that has a number; ran: from a slot. */
+EPY_ANY void epy_semaphore_end(ErlNifEnv *env, bool ran);
+
+/* py_semaphore:acquire/1: replies to the request, which has its number, when it is admitted
+ * and there is a slot.  env: of the calling process. */
+EPY_ANY void epy_semaphore_acquire(ErlNifEnv *env, epy_request *req);
+
+/* A request that epy_semaphore_acquire() was given was cancelled. */
+EPY_ANY void epy_semaphore_left(ErlNifEnv *env);
+
+/* Ends all that wait to acquire, as the application stops. */
+EPY_ANY void epy_semaphore_refuse(ErlNifEnv *env);
+
+EPY_ANY epy_slots epy_semaphore_slots(void);
+EPY_ANY void epy_semaphore_set_max(ErlNifEnv *env, int max);
+EPY_ANY void epy_semaphore_set_timeout(unsigned ms);
+EPY_ANY unsigned epy_semaphore_timeout(void);
+
+/* {overloaded, Current, Max} */
+EPY_ANY ERL_NIF_TERM epy_semaphore_overloaded(ErlNifEnv *env);
+
+#endif

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See epy_submit.h. */
+#include "epy_submit.h"
+
+#include "epy_atoms.h"
+#include "epy_callback.h"
+#include "epy_error.h"
+#include "epy_exec.h"
+#include "epy_inline.h"
+#include "epy_namespace.h"
+#include "epy_pool.h"
+#include "epy_route.h"
+#include "epy_runtime.h"
+#include "epy_semaphore.h"
+#include "epy_stats.h"
+
+/* ---- tickets ---- */
+
+typedef struct ticket {
+    uint64_t id; /* constant once the request is submitted */
+} ticket;
+
+static ErlNifResourceType *ticket_type;
+
+int epy_submit_open(ErlNifEnv *env)
+{
+    ErlNifResourceTypeInit init = {0};
+    ticket_type = enif_open_resource_type_x(env, "ticket", &init,
+                                            ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER, NULL);
+    return ticket_type ? EPY_OK : EPY_ENOMEM;
+}
+
+bool epy_submit_id(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t *id)
+{
+    void *t;
+    ErlNifUInt64 n;
+    if (enif_get_uint64(env, term, &n)) {
+        *id = n;
+        return true;
+    }
+    if (!enif_get_resource(env, term, ticket_type, &t))
+        return false;
+    *id = ((ticket *)t)->id;
+    return true;
+}
+
+/* ---- where to ---- */
+
+typedef struct target {
+    epy_group *group; /* NULL: there is none such */
+    unsigned life;
+    bool named;       /* by the caller: a pool, or a context */
+    epy_route *route; /* to the pool inline; else NULL */
+} target;
+
+static void use_pool(target *t, epy_namespace *ns, epy_pool *pool)
+{
+    t->group = epy_namespace_group(ns, pool, &t->life);
+}
+
+static void use_home(target *t, epy_namespace *ns)
+{
+    if (!ns->context && !epy_group_is(ns->home, ns->life)) {
+        use_pool(t, ns, epy_pool_default); /* its pool was made anew */
+        return;
+    }
+    t->group = ns->home;
+    t->life = ns->life;
+}
+
+/* By the table of routes, if that says anything of this call. */
+static void use_route(target *t, epy_namespace *ns, const ERL_NIF_TERM *terms, int arity)
+{
+    epy_route *route = arity >= 3 ? epy_route_of(terms[1], terms[2]) : NULL;
+    epy_pool *pool = route ? epy_route_pool(route) : NULL;
+    if (pool) {
+        use_pool(t, ns, pool);
+        return;
+    }
+    if (route && atomic_load(&route->target) == EPY_ROUTE_INLINE)
+        t->route = route;
+    use_home(t, ns);
+}
+
+/* py:parallel/1: over the whole default pool, but for what needs the caller's namespace. */
+static void spread(target *t, epy_namespace *ns, const ERL_NIF_TERM *terms, int arity)
+{
+    bool bound = arity >= 2 && (terms[1] == epy_atom.main || terms[1] == epy_atom.builtins);
+    use_route(t, ns, terms, arity);
+    t->route = NULL;
+    if (!bound && t->group == ns->home)
+        t->group = epy_pool_spread(epy_pool_default, &t->life);
+}
+
+static target choose(epy_namespace *ns, epy_op op, ERL_NIF_TERM name, const ERL_NIF_TERM *terms,
+                     int arity)
+{
+    target t = {.named = ns->context};
+    epy_pool *pool;
+    if (op == EPY_OP_SLOT || (ns->context && name == epy_atom.undefined)) {
+        use_home(&t, ns);
+    } else if (name == epy_atom.spread) {
+        spread(&t, ns, terms, arity);
+    } else if (name != epy_atom.undefined) {
+        t.named = true;
+        pool = epy_pool_find(name);
+        if (pool)
+            use_pool(&t, ns, pool);
+    } else if (op == EPY_OP_CALL) {
+        use_route(&t, ns, terms, arity);
+    } else
+        use_home(&t, ns);
+    return t;
+}
+
+/* ---- the request ---- */
+
+typedef struct input {
+    epy_namespace *ns; /* borrowed from its term */
+    epy_op op;
+    const ERL_NIF_TERM *terms; /* {Tag, ...} */
+    int arity;
+} input;
+
+static bool read_input(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NIF_TERM request,
+                       input *in)
+{
+    unsigned n;
+    in->ns = epy_namespace_from(env, ns);
+    if (!in->ns || !enif_get_uint(env, op, &n) || n >= EPY_OP_COUNT)
+        return false;
+    in->op = (epy_op)n;
+    return enif_get_tuple(env, request, &in->arity, &in->terms);
+}
+
+static epy_request *make(ErlNifEnv *env, const input *in, ERL_NIF_TERM request, const target *t,
+                         ERL_NIF_TERM *error)
+{
+    bool ok;
+    epy_request *req = epy_request_new(env, in->op, request, &ok);
+    if (!req) {
+        *error = ok ? enif_raise_exception(env, enif_make_atom(env, "system_limit"))
+                    : enif_make_badarg(env);
+        return NULL;
+    }
+    req->group = t->group;
+    req->group_life = t->life;
+    if (in->op == EPY_OP_SLOT || epy_exec_needs_namespace(req)) {
+        epy_namespace_keep(in->ns);
+        req->ns = in->ns;
+    }
+    return req;
+}
+
+/* ---- nested ---- */
+
+epy_executor *epy_submit_frame(ErlNifEnv *env, ERL_NIF_TERM term, ErlNifUInt64 *serial)
+{
+    const ERL_NIF_TERM *parts;
+    int arity;
+    unsigned index;
+    if (!enif_get_tuple(env, term, &arity, &parts) || arity != 2 ||
+        !enif_get_uint(env, parts[0], &index) || !enif_get_uint64(env, parts[1], serial))
+        return NULL;
+    return epy_executor_find(index);
+}
+
+/* On the stack of the executor that waits, if it is of that interpreter; to a pool or context
+ * that the caller named, only if it is one of that group. */
+static bool fits(const epy_executor *ex, const target *t)
+{
+    return t->named ? ex->group == t->group : ex->group->interp == t->group->interp;
+}
+
+static ERL_NIF_TERM submit_nested(ErlNifEnv *env, epy_request *req, const target *t,
+                                  ERL_NIF_TERM frame)
+{
+    ErlNifUInt64 serial;
+    ERL_NIF_TERM id = enif_make_uint64(env, epy_request_id(req));
+    epy_executor *ex = epy_submit_frame(env, frame, &serial);
+    if (!ex) {
+        epy_request_free(req);
+        return enif_make_badarg(env);
+    }
+    if (!fits(ex, t) || !epy_callback_nest(ex, serial, req))
+        epy_group_submit(env, req);
+    return id;
+}
+
+/* ---- from outside ---- */
+
+static ERL_NIF_TERM submit_admitted(ErlNifEnv *env, const input *in, epy_request *req)
+{
+    /* The id first: once queued, the request may end at any moment. */
+    ERL_NIF_TERM id = enif_make_uint64(env, epy_request_id(req));
+    req->submitted_ns = epy_now_ns();
+    if (in->op != EPY_OP_SLOT && atomic_load_explicit(&in->ns->slots, memory_order_relaxed) > 0) {
+        epy_group_submit(env, req); /* on a slot that the process holds */
+        return id;
+    }
+    bool admitted = epy_semaphore_arrive(req);
+    if (in->op == EPY_OP_SLOT)
+        epy_semaphore_acquire(env, req);
+    else
+        epy_group_submit(env, req);
+    return admitted ? id
+                    : enif_make_tuple3(env, epy_atom.waiting, id,
+                                       enif_make_uint(env, epy_semaphore_timeout()));
+}
+
+static ERL_NIF_TERM done(ErlNifEnv *env, ERL_NIF_TERM result, uint64_t run_ns)
+{
+    return epy_request_telemetry()
+               ? enif_make_tuple3(env, epy_atom.done, result, enif_make_uint64(env, run_ns))
+               : enif_make_tuple2(env, epy_atom.done, result);
+}
+
+ERL_NIF_TERM epy_submit(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NIF_TERM request,
+                        ERL_NIF_TERM pool, ERL_NIF_TERM frame)
+{
+    input in;
+    ERL_NIF_TERM result;
+    uint64_t run_ns;
+    if (!read_input(env, ns, op, request, &in))
+        return enif_make_badarg(env);
+    if (!epy_runtime_is_running())
+        return epy_atom.not_running;
+    target t = choose(in.ns, in.op, pool, in.terms, in.arity);
+    if (!t.group)
+        return epy_atom.no_pool;
+    if (!epy_group_is(t.group, t.life))
+        return epy_atom.not_running; /* the context was closed */
+    if (t.route && frame == epy_atom.none &&
+        epy_inline_run(env, in.ns, t.route, in.terms, in.arity, &result, &run_ns))
+        return done(env, result, run_ns);
+    epy_request *req = make(env, &in, request, &t, &result);
+    if (!req)
+        return result;
+    return frame == epy_atom.none ? submit_admitted(env, &in, req)
+                                  : submit_nested(env, req, &t, frame);
+}
+
+/* ---- without a waiting process ---- */
+
+/* There is no slot and nobody may wait for one. */
+static bool is_refused_at_once(const input *in)
+{
+    if (epy_semaphore_timeout() > 0 || atomic_load(&in->ns->slots) > 0)
+        return false;
+    epy_slots slots = epy_semaphore_slots();
+    return slots.current >= slots.max;
+}
+
+static void refuse(ErlNifEnv *env, epy_request *req)
+{
+    epy_event_count(EPY_OVERLOADED);
+    if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE)) {
+        ERL_NIF_TERM reason = epy_semaphore_overloaded(req->env);
+        epy_event_reply(epy_request_reply(env, req, epy_error_term(req->env, reason)));
+    }
+    epy_request_free(req);
+}
+
+/* The request's tag becomes a new ticket that names it. */
+static ERL_NIF_TERM make_ticket(ErlNifEnv *env, epy_request *req)
+{
+    ticket *t = enif_alloc_resource(ticket_type, sizeof *t);
+    t->id = epy_request_id(req);
+    ERL_NIF_TERM term = enif_make_resource(env, t);
+    enif_release_resource(t);
+    req->tag = enif_make_copy(req->env, term);
+    return term;
+}
+
+ERL_NIF_TERM epy_submit_async(ErlNifEnv *env, epy_manner manner, ERL_NIF_TERM ns,
+                              ERL_NIF_TERM op, ERL_NIF_TERM request, ERL_NIF_TERM pool)
+{
+    input in;
+    ERL_NIF_TERM result = epy_atom.ok;
+    ErlNifPid server;
+    if (!read_input(env, ns, op, request, &in) || in.op == EPY_OP_SLOT)
+        return enif_make_badarg(env);
+    if (!epy_runtime_is_running() || !enif_whereis_pid(env, epy_atom.py_async, &server))
+        return epy_atom.not_running;
+    target t = choose(in.ns, in.op, pool, in.terms, in.arity);
+    if (!t.group)
+        return epy_atom.no_pool;
+    if (!epy_group_is(t.group, t.life))
+        return epy_atom.not_running;
+    epy_request *req = make(env, &in, request, &t, &result);
+    if (!req)
+        return result;
+    req->manner = manner;
+    if (manner == EPY_CAST)
+        req->caller = server;
+    else
+        result = make_ticket(env, req);
+    if (is_refused_at_once(&in))
+        refuse(env, req);
+    else
+        (void)submit_admitted(env, &in, req);
+    return result;
+}
+
+/* ---- on a service thread ---- */
+
+static void run_service(epy_job *job, epy_interp *interp)
+{
+    epy_request *req = EPY_CONTAINER(job, epy_request, interrupt);
+    /* It is never RUNNING: an interrupt would look for its executor. */
+    ERL_NIF_TERM term = epy_exec(interp, req).term;
+    if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE))
+        epy_event_reply(epy_request_reply(NULL, req, term));
+    epy_request_free(req);
+}
+
+ERL_NIF_TERM epy_submit_service(ErlNifEnv *env, ERL_NIF_TERM interp_id, ERL_NIF_TERM request)
+{
+    int id;
+    bool ok;
+    if (!enif_get_int(env, interp_id, &id) || id < 0 || id >= EPY_INTERPS_MAX)
+        return enif_make_badarg(env);
+    epy_interp *interp = epy_runtime_interp(id);
+    if (!interp || !epy_runtime_is_running())
+        return epy_atom.not_running;
+    epy_request *req = epy_request_new(env, EPY_OP_CALL, request, &ok);
+    if (!req)
+        return enif_make_badarg(env);
+    if (epy_exec_needs_namespace(req)) {
+        epy_request_free(req); /* the thread has none */
+        return enif_make_badarg(env);
+    }
+    req->interrupt.run = run_service;
+    epy_service_post(&interp->service, &req->interrupt);
+    return epy_atom.ok;
+}

@@ -185,6 +185,9 @@ PyObject *epy_callback_call(epy_interp *interp, PyObject *name, PyObject *args)
     ERL_NIF_TERM terms[2];
     epy_conv c;
     PyObject *result = NULL;
+    if (!ex && enif_thread_type() != ERL_NIF_THR_UNDEFINED)
+        return PyErr_Format(PyExc_RuntimeError,
+                            "a function that runs in the pool inline cannot call Erlang");
     if (!f.req || ex->interp != interp)
         return PyErr_Format(PyExc_RuntimeError,
                             "erlang.call() works on the thread of a request from Erlang only");

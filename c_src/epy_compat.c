@@ -22,7 +22,8 @@ typedef struct names {
     int n;
 } names;
 
-static names refused = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static names refused = {.lock = PTHREAD_MUTEX_INITIALIZER}; /* extension modules, and what moved */
+static names moved = {.lock = PTHREAD_MUTEX_INITIALIZER};   /* modules that were called */
 static names gil_enablers = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* True when the name is new. */
@@ -221,8 +222,10 @@ static void mark(ErlNifEnv *env, ERL_NIF_TERM module)
         (void)epy_route_refuse(module); /* false: it is marked, or moves at each call */
     PyObject *text = module_text(env, module);
     const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
-    if (utf8 && add_name(&refused, utf8))
+    if (utf8 && add_name(&moved, utf8)) {
+        (void)add_name(&refused, utf8); /* false: it is itself the one that refused */
         tell(epy_atom.refused_module, utf8);
+    }
     Py_XDECREF(text);
 }
 

@@ -89,7 +89,7 @@ static void finish(epy_executor *ex, epy_request *req, epy_result result)
     atomic_store_explicit(&ex->current, req->outer, memory_order_release);
     count_end(ex, req, result.failed);
     if (req->slot)
-        epy_semaphore_end(NULL, true);
+        epy_semaphore_end(NULL, req->number, true);
     epy_count(epy_request_reply(NULL, req, result.term) ? &ex->counts.sent : &ex->counts.unsent);
     epy_request_free(req);
 }
@@ -517,6 +517,28 @@ bool epy_executor_is_live(const epy_executor *ex)
 epy_executor *epy_executor_find(unsigned index)
 {
     return index < atomic_load(&table_size) ? &table[index] : NULL;
+}
+
+static int add_frame(PyObject *list, epy_executor *ex)
+{
+    char name[16];
+    PyOS_snprintf(name, sizeof name, "epy_exec_%d", ex->index);
+    PyObject *frame = epy_mode_thread_frame(ex->tstate, ex->ident);
+    PyObject *item = frame ? Py_BuildValue("skN", name, ex->ident, frame) : NULL;
+    int r = item ? PyList_Append(list, item) : -1;
+    Py_XDECREF(item);
+    return r;
+}
+
+PyObject *epy_executors_frames(epy_interp *interp)
+{
+    PyObject *list = PyList_New(0);
+    unsigned n = atomic_load(&table_size);
+    for (unsigned i = 0; list && i < n; i++)
+        if (table[i].interp == interp && epy_executor_is_live(&table[i]) &&
+            add_frame(list, &table[i]) < 0)
+            Py_CLEAR(list);
+    return list;
 }
 
 bool epy_executors_busy(epy_group *group)

@@ -73,6 +73,9 @@ EPY_ANY epy_executor *epy_executor_find(unsigned index);
 
 EPY_ANY bool epy_executor_is_live(const epy_executor *ex); /* has a thread that serves */
 
+/* [(name, ident, frame or None)] of the executors of this interpreter. */
+EPY_GIL EPY_NEWREF PyObject *epy_executors_frames(epy_interp *interp);
+
 /* The id of the innermost request that runs here; 0 when there is none. */
 EPY_ANY uint64_t epy_executor_running(epy_executor *ex);
 

@@ -71,6 +71,8 @@ epy_group *epy_group_open(epy_interp *interp, epy_pool *pool, int wanted, bool f
     epy_group *group = take();
     if (!group)
         return NULL;
+    EPY_ASSERT(R3, atomic_load(&group->serving) == 0 && atomic_load(&group->stuck) == 0 &&
+                       atomic_load(&group->idle.hot) == 0);
     group->interp = interp;
     group->pool = pool;
     group->fixed = fixed;
@@ -156,11 +158,10 @@ static bool is_wanted(const epy_group *group, const epy_request *req)
 
 static void refuse(ErlNifEnv *env, epy_request *req, ERL_NIF_TERM reason)
 {
-    bool slot = req->slot;
     if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE)) {
+        if (req->slot)
+            epy_semaphore_end(env, req->number, false);
         epy_event_reply(epy_request_reply(env, req, epy_error_term(req->env, reason)));
-        if (slot)
-            epy_semaphore_end(env, false);
     }
     epy_request_free(req);
 }

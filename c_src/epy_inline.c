@@ -89,33 +89,31 @@ static void account(ErlNifEnv *env, uint64_t ns)
     unaccounted_ns = 0;
 }
 
-static void move_back(ErlNifEnv *env, epy_route *route, uint64_t ns)
+static void move_back(ErlNifEnv *env, epy_route *route, ERL_NIF_TERM function, uint64_t ns)
 {
     ErlNifPid to;
-    int expected = EPY_ROUTE_INLINE;
     unsigned us = (unsigned)(ns / 1000);
-    if (!atomic_compare_exchange_strong(&route->target, &expected, 0))
+    if (!epy_route_move_back(route, function, us))
         return; /* another scheduler was first */
-    atomic_store(&route->moved_back_us, us);
     if (!enif_whereis_pid(env, epy_atom.py_events, &to))
         return; /* info/0 has it all the same */
     ErlNifEnv *msg = enif_alloc_env();
-    ERL_NIF_TERM event = enif_make_tuple4(msg, epy_atom.moved_back, route->module,
-                                          route->function, enif_make_uint(msg, us));
+    ERL_NIF_TERM event = enif_make_tuple4(msg, epy_atom.moved_back, route->module, function,
+                                          enif_make_uint(msg, us));
     (void)enif_send(env, &to, msg, enif_make_tuple2(msg, epy_atom.py_event, event));
     enif_free_env(msg);
 }
 
 /* A run that was stopped by the operating system took long as well.  So a function that
  * has proved quick may exceed its budget once in a while. */
-static void judge(ErlNifEnv *env, epy_route *route, uint64_t ns)
+static void judge(ErlNifEnv *env, epy_route *route, ERL_NIF_TERM function, uint64_t ns)
 {
     if (ns <= EPY_INLINE_BUDGET_NS) {
         atomic_fetch_add_explicit(&route->good_runs, 1, memory_order_relaxed);
         return;
     }
     if (atomic_exchange(&route->good_runs, 0) < FORGIVEN_AFTER)
-        move_back(env, route, ns);
+        move_back(env, route, function, ns);
 }
 
 static epy_result exec_here(ErlNifEnv *env, epy_interp *interp, epy_namespace *ns,
@@ -136,7 +134,7 @@ bool epy_inline_run(ErlNifEnv *env, epy_namespace *ns, epy_route *route,
                     uint64_t *run_ns)
 {
     epy_interp *interp = ns->home->interp;
-    if (ns->context || arity < 2 || stack_levels() < 0 || !hold_slot(ns))
+    if (ns->context || arity < 3 || stack_levels() < 0 || !hold_slot(ns))
         return false;
     PyThreadState *ts = state_in(interp);
     if (!ts || !enter(interp)) {
@@ -154,6 +152,6 @@ bool epy_inline_run(ErlNifEnv *env, epy_namespace *ns, epy_route *route,
         return false; /* it was not called, as that needs an import or more stack */
     epy_event_count(EPY_INLINE_RUN);
     account(env, *run_ns);
-    judge(env, route, *run_ns);
+    judge(env, route, request[2], *run_ns);
     return true;
 }

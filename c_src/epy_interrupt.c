@@ -31,31 +31,36 @@ static void interrupt(epy_request *req)
     epy_service_post(&req->executor->group->interp->service, &req->interrupt);
 }
 
-/* Ends the request, if it is in this state; *slot: whether it held one.  Once it is
- * cancelled in a queue its fields are not ours any more. */
-static bool cancel_in(epy_request *req, uint64_t id, epy_req_state from, bool *slot)
+/* Its place in line; once the request is cancelled in a queue its fields are not ours. */
+typedef struct place {
+    bool slot;
+    uint32_t number;
+} place;
+
+/* Ends the request, if it is in this state. */
+static bool cancel_in(epy_request *req, uint64_t id, epy_req_state from, place *p)
 {
     if (epy_request_state(req) != from)
         return false;
-    *slot = req->slot;
+    *p = (place){req->slot, req->number};
     return epy_request_move_id(req, id, from, EPY_REQ_CANCELLED);
 }
 
-static void end_slot(ErlNifEnv *env, bool slot, bool ran)
+static void end_place(ErlNifEnv *env, const place *p, bool ran)
 {
-    if (slot)
-        epy_semaphore_end(env, ran);
+    if (p->slot)
+        epy_semaphore_end(env, p->number, ran);
 }
 
 /* Whoever takes it off its queue frees it. */
 static bool cancel_queued(ErlNifEnv *env, epy_request *req, uint64_t id)
 {
-    bool slot;
+    place p;
     epy_op op = req->op;
     epy_group *group = req->group;
-    if (!cancel_in(req, id, EPY_REQ_QUEUED, &slot))
+    if (!cancel_in(req, id, EPY_REQ_QUEUED, &p))
         return false;
-    end_slot(env, slot, false);
+    end_place(env, &p, false);
     if (op == EPY_OP_SLOT)
         epy_semaphore_left(env);
     else
@@ -74,14 +79,14 @@ bool epy_cancel_waiting(ErlNifEnv *env, uint64_t id)
 /* Moves a RUNNING request to CANCELLED; from then on no callback's message comes (R3). */
 static epy_request *cancel_running(ErlNifEnv *env, uint64_t id)
 {
-    bool slot;
+    place p;
     epy_request *req = epy_request_find(id);
-    if (!req || !cancel_in(req, id, EPY_REQ_RUNNING, &slot))
+    if (!req || !cancel_in(req, id, EPY_REQ_RUNNING, &p))
         return NULL;
     atomic_fetch_add_explicit(&req->executor->group->cancelled, 1, memory_order_relaxed);
     epy_callback_cancel(req->executor, req);
     epy_event_count(EPY_CANCELLED);
-    end_slot(env, slot, true);
+    end_place(env, &p, true);
     return req;
 }
 

@@ -96,6 +96,30 @@ void epy_mode_limit_c_stack(PyThreadState *ts, int levels)
 #endif
 }
 
+/* Not sys._current_frames() where there are GILs: up to 3.14 it goes through the threads of
+ * all interpreters and holds but one of their GILs.  Without GILs it stops the world, which
+ * a look at one thread does not. */
+#ifdef Py_GIL_DISABLED
+PyObject *epy_mode_thread_frame(PyThreadState *ts, unsigned long ident)
+{
+    (void)ts;
+    PyObject *current = PySys_GetObject("_current_frames"); /* borrowed */
+    PyObject *frames = current ? PyObject_CallNoArgs(current) : NULL;
+    PyObject *key = frames ? PyLong_FromUnsignedLong(ident) : NULL;
+    PyObject *frame = key ? epy_dict_get(frames, key) : NULL;
+    Py_XDECREF(key);
+    Py_XDECREF(frames);
+    return frame || PyErr_Occurred() ? frame : Py_NewRef(Py_None);
+}
+#else
+PyObject *epy_mode_thread_frame(PyThreadState *ts, unsigned long ident)
+{
+    (void)ident;
+    PyObject *frame = (PyObject *)PyThreadState_GetFrame(ts);
+    return frame ? frame : Py_NewRef(Py_None);
+}
+#endif
+
 PyObject *epy_list_item(PyObject *l, Py_ssize_t i)
 {
 #ifdef Py_GIL_DISABLED

@@ -45,6 +45,9 @@ EPY_GIL PyThreadState *epy_mode_subinterp_new(PyStatus *status);
  * RecursionError after so many levels. */
 EPY_GIL void epy_mode_limit_c_stack(PyThreadState *ts, int levels);
 
+/* The frame that a thread of the calling thread's interpreter is in; None: none. */
+EPY_GIL EPY_NEWREF PyObject *epy_mode_thread_frame(PyThreadState *ts, unsigned long ident);
+
 /* Iteration over containers that other threads may change meanwhile. */
 
 /* New reference to l[i]; NULL (without an exception) when the list is shorter. */

@@ -8,6 +8,7 @@
 
 #include "epy_callback.h"
 #include "epy_compat.h"
+#include "epy_executor.h"
 #include "epy_interp.h"
 #include "epy_mode.h"
 #include "epy_types.h"
@@ -56,11 +57,30 @@ static PyObject *gil_enabled(PyObject *module, PyObject *name)
     return epy_compat_gil_enabled(name);
 }
 
+/* For erlang/_setup.py: namespaces are to look into __main__ again. */
+static PyObject *preloaded(PyObject *module, PyObject *unused)
+{
+    module_state *state = PyModule_GetState(module);
+    (void)unused;
+    atomic_fetch_add(&state->interp->preloaded, 1);
+    Py_RETURN_NONE;
+}
+
+/* For erlang/_inspect.py. */
+static PyObject *frames(PyObject *module, PyObject *unused)
+{
+    module_state *state = PyModule_GetState(module);
+    (void)unused;
+    return epy_executors_frames(state->interp);
+}
+
 static PyMethodDef methods[] = {
     {"call", call, METH_VARARGS, call_doc},
     {"look_first", look_first, METH_VARARGS, NULL},
     {"refused", refused, METH_O, NULL},
     {"gil_enabled", gil_enabled, METH_O, NULL},
+    {"preloaded", preloaded, METH_NOARGS, NULL},
+    {"frames", frames, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -315,7 +315,7 @@ static ERL_NIF_TERM nif_release(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     int held = atomic_load(&ns->slots);
     while (held > 0)
         if (atomic_compare_exchange_weak(&ns->slots, &held, held - 1)) {
-            epy_semaphore_end(env, true);
+            epy_semaphore_release(env);
             return epy_atom.true_;
         }
     return epy_atom.false_;

@@ -38,7 +38,8 @@ static epy_route *find(ERL_NIF_TERM module, ERL_NIF_TERM function)
 static bool says_something(const epy_route *r)
 {
     return r && (atomic_load_explicit(&r->target, memory_order_relaxed) ||
-                 atomic_load_explicit(&r->refused, memory_order_relaxed));
+                 atomic_load_explicit(&r->refused, memory_order_relaxed) ||
+                 atomic_load_explicit(&r->moved_back_us, memory_order_relaxed));
 }
 
 epy_route *epy_route_of(ERL_NIF_TERM module, ERL_NIF_TERM function)
@@ -90,6 +91,18 @@ bool epy_route_refuse(ERL_NIF_TERM module)
 {
     epy_route *r = ensure(module, epy_atom.undefined);
     return r && !atomic_exchange(&r->refused, true);
+}
+
+bool epy_route_move_back(epy_route *route, ERL_NIF_TERM function, unsigned us)
+{
+    int expected = EPY_ROUTE_INLINE;
+    bool whole = route->function == epy_atom.undefined;
+    epy_route *r = whole ? ensure(route->module, function) : route;
+    if (!r)
+        return false; /* the table is full: it stays where its module is */
+    if (!whole && !atomic_compare_exchange_strong(&r->target, &expected, 0))
+        return false;
+    return atomic_exchange(&r->moved_back_us, us) == 0;
 }
 
 /* The module of this route has refused, as a whole. */

@@ -19,7 +19,8 @@ typedef struct epy_route {
     ERL_NIF_TERM function;     /* constant; an atom, `undefined` for the whole module */
     atomic_int target;         /* 0: none; pool index + 1; EPY_ROUTE_INLINE */
     atomic_bool refused;       /* the module does not load but in the main interpreter */
-    atomic_uint moved_back_us; /* how long the run took that ended its inline time; else 0 */
+    atomic_uint moved_back_us; /* how long the run took that ended its inline time; else 0: then
+                                  the entry says that the function takes the normal path */
     atomic_uint good_runs;     /* inline, within the budget; see epy_inline.c */
 } epy_route;
 
@@ -36,6 +37,10 @@ EPY_ANY bool epy_route_set(ERL_NIF_TERM module, ERL_NIF_TERM function, int targe
 
 /* The module wants the main interpreter; true when that is new. */
 EPY_ANY bool epy_route_refuse(ERL_NIF_TERM module);
+
+/* A call of this function took so long inline: it takes the normal path from now on, also when
+ * its module is registered as a whole.  True when that is new. */
+EPY_ANY bool epy_route_move_back(epy_route *route, ERL_NIF_TERM function, unsigned us);
 
 EPY_ANY void epy_routes_forget(const epy_pool *pool); /* it is closed */
 EPY_ANY void epy_routes_forget_users(void);           /* all but what refuses */

@@ -530,7 +530,7 @@ static void run_close_pool(command *cmd)
 static void run_give_slot(command *cmd)
 {
     (void)cmd;
-    epy_semaphore_end(NULL, true);
+    epy_semaphore_release(NULL);
 }
 
 /* ---- commands ---- */

@@ -2,8 +2,12 @@
 /*
  * See epy_semaphore.h.
  *
- * `arrived` counts the requests that came; one word holds how many of them ended, and
- * how many run.  So both ends of a request cost one atomic addition.
+ * `arrived` counts the requests that came, and `open` is the highest number that is
+ * admitted: it starts at max, and moves on by one when an admitted request ends.  A
+ * request may leave the line before its turn, be it cancelled or run by an executor that
+ * had nothing else to do; then `open` skips its number.  For that each number has a cell,
+ * in a ring: who leaves early marks it LEFT, and `open` marks what it passes as PASSED.
+ * Both are exchanges of the whole cell, so exactly one of them is first.
  *
  * Why no queue is forgotten: who submits pushes its request and then looks for a free
  * slot, and wakes an executor if there is one.  Who gives a slot back when all were
@@ -23,32 +27,36 @@
 #include "epy_runtime.h"
 #include "epy_stats.h"
 
-#define ENDED_ONE (UINT64_C(1) << 32)
-
 static struct {
     _Alignas(EPY_CACHE_LINE) _Atomic uint32_t arrived;
-    _Alignas(EPY_CACHE_LINE) _Atomic uint64_t word; /* ended << 32 | running */
+    _Alignas(EPY_CACHE_LINE) _Atomic uint32_t open;
+    atomic_int running;
     _Alignas(EPY_CACHE_LINE) atomic_int max;
-    atomic_uint timeout_ms;                         /* acquire_timeout */
-    atomic_int acquiring;                           /* in line; cancelled ones too */
-    atomic_int drains;                              /* 0: nobody drains */
+    atomic_int debt;          /* how much more are admitted than max, since it was lowered */
+    atomic_uint timeout_ms;   /* acquire_timeout */
+    atomic_int left;          /* cells that are LEFT */
+    atomic_int acquiring;     /* in `line`; cancelled ones too */
+    atomic_int drains;        /* 0: nobody drains */
     epy_queue line;
-    epy_request *head;                              /* the drainer's: out of line already */
+    epy_request *head;        /* the drainer's: out of line already */
 } sem = {
-    .max = 1,
     /* What epy_queue_init() does. */
     .line = {.head = &sem.line.stub, .tail = &sem.line.stub, .popping = ATOMIC_FLAG_INIT},
 };
 
-static int running(uint64_t word)
+/* The low bits of the number and what became of it; a cell with other bits is of an
+ * earlier one. */
+enum { PASSED = 1, LEFT = 2 };
+static _Atomic uint32_t cells[EPY_LINE_MAX];
+
+static uint32_t mark(uint32_t number, uint32_t what)
 {
-    return (int)(uint32_t)word;
+    return number << 2 | what;
 }
 
-/* How many of the requests up to this number have not ended. */
-static int rank(uint32_t number, uint64_t word)
+static _Atomic uint32_t *cell(uint32_t number)
 {
-    return (int)(number - (uint32_t)(word >> 32));
+    return &cells[number % EPY_LINE_MAX];
 }
 
 static int limit(void)
@@ -56,7 +64,24 @@ static int limit(void)
     return atomic_load_explicit(&sem.max, memory_order_relaxed);
 }
 
-/* ---- slots ---- */
+/* ---- the line ---- */
+
+/* How far behind the last admitted number; not positive: admitted. */
+static int behind(uint32_t number)
+{
+    return (int)(number - atomic_load(&sem.open));
+}
+
+bool epy_semaphore_is_admitted(uint32_t number)
+{
+    return behind(number) <= 0;
+}
+
+bool epy_semaphore_is_full(void)
+{
+    /* Schedulers may pass this at once, a few at most. */
+    return behind(atomic_load(&sem.arrived)) > (int)EPY_LINE_MAX - 4096;
+}
 
 bool epy_semaphore_arrive(epy_request *req)
 {
@@ -65,29 +90,59 @@ bool epy_semaphore_arrive(epy_request *req)
     return epy_semaphore_is_admitted(req->number);
 }
 
-bool epy_semaphore_is_admitted(uint32_t number)
+/* Leaves the line before its turn; false: it had its turn. */
+static bool leave(uint32_t number)
 {
-    return rank(number, atomic_load(&sem.word)) <= limit();
+    uint32_t old = atomic_load(cell(number));
+    if (epy_semaphore_is_admitted(number) || old == mark(number, PASSED) ||
+        !atomic_compare_exchange_strong(cell(number), &old, mark(number, LEFT)))
+        return false; /* the exchange fails only against PASSED */
+    atomic_fetch_add(&sem.left, 1);
+    return true;
 }
+
+/* Admits the next one that did not leave. */
+static void admit_next(void)
+{
+    uint32_t number;
+    do {
+        number = atomic_fetch_add(&sem.open, 1) + 1;
+        if (atomic_exchange(cell(number), mark(number, PASSED)) != mark(number, LEFT))
+            return;
+        atomic_fetch_sub(&sem.left, 1);
+    } while (true);
+}
+
+/* An admitted request has ended. */
+static void advance(void)
+{
+    int debt = atomic_load_explicit(&sem.debt, memory_order_relaxed);
+    while (debt > 0)
+        if (atomic_compare_exchange_weak(&sem.debt, &debt, debt - 1))
+            return;
+    admit_next();
+}
+
+/* ---- slots ---- */
 
 bool epy_semaphore_is_free(void)
 {
-    return running(atomic_load(&sem.word)) < limit();
+    return atomic_load(&sem.running) < limit();
 }
 
 bool epy_semaphore_take(void)
 {
-    uint64_t word = atomic_load_explicit(&sem.word, memory_order_relaxed);
-    while (running(word) < limit())
-        if (atomic_compare_exchange_weak(&sem.word, &word, word + 1))
+    int n = atomic_load_explicit(&sem.running, memory_order_relaxed);
+    while (n < limit())
+        if (atomic_compare_exchange_weak(&sem.running, &n, n + 1))
             return true;
     return false;
 }
 
-/* A slot is free; if all were taken before, executors of any group may wait for one. */
-static void offer(uint64_t before)
+/* Lowers `running`.  If all slots were taken before, executors of any group may wait. */
+static void give_slot(void)
 {
-    if (running(before) < limit())
+    if (atomic_fetch_sub(&sem.running, 1) < limit())
         return;
     for (int id = 0, n = epy_group_count(); id < n; id++) {
         epy_group *group = epy_group_get(id);
@@ -98,19 +153,32 @@ static void offer(uint64_t before)
 
 void epy_semaphore_untake(void)
 {
-    offer(atomic_fetch_sub(&sem.word, 1));
+    give_slot();
 }
 
 static void drain(ErlNifEnv *env);
 
-void epy_semaphore_end(ErlNifEnv *env, bool ran)
+static void after_end(ErlNifEnv *env)
 {
-    uint64_t before = atomic_fetch_add(&sem.word, ran ? ENDED_ONE - 1 : ENDED_ONE);
-    EPY_ASSERT(R3, !ran || running(before) > 0);
     if (atomic_load(&sem.acquiring) > 0)
         drain(env);
+}
+
+void epy_semaphore_end(ErlNifEnv *env, uint32_t number, bool ran)
+{
+    EPY_ASSERT(R3, !ran || atomic_load(&sem.running) > 0);
+    if (!leave(number))
+        advance();
     if (ran)
-        offer(before);
+        give_slot();
+    after_end(env);
+}
+
+void epy_semaphore_release(ErlNifEnv *env)
+{
+    advance();
+    give_slot();
+    after_end(env);
 }
 
 /* ---- acquire ---- */
@@ -131,7 +199,8 @@ static void refuse(ErlNifEnv *env, epy_request *req)
         epy_event_count(EPY_REFUSED);
         epy_event_reply(epy_request_reply(env, req,
                                           epy_error_term(req->env, epy_atom.not_running)));
-        atomic_fetch_add(&sem.word, ENDED_ONE);
+        if (!leave(req->number))
+            advance();
     }
     epy_request_free(req);
 }
@@ -196,21 +265,35 @@ void epy_semaphore_refuse(ErlNifEnv *env)
 
 epy_slots epy_semaphore_slots(void)
 {
-    uint64_t word = atomic_load(&sem.word);
-    int n = rank(atomic_load(&sem.arrived), word), max = limit();
-    int current = n < max ? n : max;
-    if (current < running(word))
-        current = running(word); /* inline ones too, or the limit was lowered */
-    return (epy_slots){.current = current, .max = max, .waiting = n > current ? n - current : 0};
+    int max = limit(), waiting = behind(atomic_load(&sem.arrived));
+    int current = max + atomic_load(&sem.debt) + (waiting < 0 ? waiting : 0);
+    int running = atomic_load(&sem.running); /* inline ones and early ones too */
+    waiting -= atomic_load(&sem.left);
+    return (epy_slots){.current = current > running ? current : running,
+                       .max = max,
+                       .waiting = waiting > 0 ? waiting : 0};
+}
+
+/* Takes one admission back: a number comes and ends at once.  If it was admitted, its end
+ * pays the debt; else an end to come will. */
+static void take_back(void)
+{
+    atomic_fetch_add(&sem.debt, 1);
+    uint32_t number = atomic_fetch_add(&sem.arrived, 1) + 1;
+    if (!leave(number))
+        advance();
 }
 
 void epy_semaphore_set_max(ErlNifEnv *env, int max)
 {
-    int before = atomic_exchange(&sem.max, max);
-    if (max <= before)
-        return;
+    int more = max - atomic_exchange(&sem.max, max);
+    for (; more < 0; more++)
+        take_back();
+    for (; more > 0; more--)
+        advance();
     drain(env);
-    offer((uint64_t)max); /* as if all had been taken */
+    atomic_fetch_add(&sem.running, 1);
+    give_slot(); /* looks at all queues, if all slots may have been taken */
 }
 
 void epy_semaphore_set_timeout(unsigned ms)

@@ -2,9 +2,9 @@
 /*
  * Admission: how many requests may be in the system at a time, and how many run.
  *
- * Each request takes a number when it comes.  It is *admitted* when no more than
- * `max` of those up to it have not ended; the later ones wait in line, first come,
- * first served, and are overloaded when that takes too long.  The line is no list
+ * Each request takes a number when it comes.  The first `max` are *admitted*, and for each
+ * admitted one that ends the next in line; those behind wait, first come, first served,
+ * and are overloaded when that takes too long.  The line is no list
  * of its own: every request stands in the queue of its group, so that the executor
  * which ends one takes the next at once, and nobody is woken only to submit.  No more
  * than `max` run at a time: an executor takes a slot before it takes a request.
@@ -34,8 +34,16 @@ EPY_ANY bool epy_semaphore_take(void);
 EPY_ANY void epy_semaphore_untake(void);
 EPY_ANY bool epy_semaphore_is_free(void);
 
-/* By whoever has ended a request that has a number; ran: from a slot. */
-EPY_ANY void epy_semaphore_end(ErlNifEnv *env, bool ran);
+/* By whoever has ended the request that took this number; ran: from a slot. */
+EPY_ANY void epy_semaphore_end(ErlNifEnv *env, uint32_t number, bool ran);
+
+/* By whoever gives back what py_semaphore:acquire/1 took. */
+EPY_ANY void epy_semaphore_release(ErlNifEnv *env);
+
+/* The line has EPY_LINE_MAX places; is the last one taken? */
+EPY_ANY bool epy_semaphore_is_full(void);
+
+#define EPY_LINE_MAX (1u << 18)
 
 /* py_semaphore:acquire/1: replies to the request, which has its number, when it is admitted
  * and there is a slot.  env: of the calling process. */

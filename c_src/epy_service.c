@@ -21,6 +21,7 @@ void epy_service_post(epy_service *service, epy_job *job)
 void epy_service_loop(epy_service *service)
 {
     epy_idle_heat(&service->idle);
+    atomic_store(&service->open, true);
     while (!service->quit) {
         epy_qnode *n = epy_queue_pop(&service->jobs);
         if (n) {
@@ -32,6 +33,10 @@ void epy_service_loop(epy_service *service)
         epy_idle_wait(&service->idle, epy_queue_ready, &service->jobs, 0, -1);
         PyEval_RestoreThread(ts);
     }
+    atomic_store(&service->open, false);
+    epy_qnode *n;
+    while ((n = epy_queue_pop(&service->jobs))) /* what came after the last one */
+        EPY_CONTAINER(n, epy_job, node)->run(EPY_CONTAINER(n, epy_job, node), service->interp);
     epy_idle_cool(&service->idle);
 }
 

@@ -24,6 +24,7 @@ typedef struct epy_service {
     epy_idle idle;      /* its one thread */
     epy_interp *interp; /* constant */
     epy_job last;       /* tells the thread to end */
+    atomic_bool open;   /* a thread serves */
     bool quit;          /* the thread's: told to end */
     atomic_int ended;   /* futex word: 1 when the thread has ended */
 } epy_service;

@@ -153,10 +153,36 @@ static ERL_NIF_TERM groups_term(ErlNifEnv *env)
     return list;
 }
 
+/* All executors of a group are busy and were so before, and requests wait. */
+static bool is_unresponsive(const epy_interp *interp)
+{
+    for (int id = 0; id < epy_group_count(); id++) {
+        epy_group *group = epy_group_get(id);
+        if (epy_group_is_open(group) && group->interp == interp &&
+            atomic_load(&group->unmoved) && !epy_queue_empty(&group->queue))
+            return true;
+    }
+    return false;
+}
+
+/* Executors beyond those that are wanted: stand-ins that serve or are parked. */
+static int count_spares(void)
+{
+    int spares = 0;
+    for (int id = 0; id < epy_group_count(); id++) {
+        epy_group *group = epy_group_get(id);
+        int more = atomic_load(&group->live) - 1 - atomic_load(&group->wanted);
+        if (epy_group_is_open(group) && more > 0)
+            spares += more;
+    }
+    return spares;
+}
+
 static ERL_NIF_TERM interp_term(ErlNifEnv *env, const epy_interp *interp)
 {
     ERL_NIF_TERM map = put(env, enif_make_new_map(env), "id", enif_make_int(env, interp->id));
-    return put(env, map, "own", interp->own ? epy_atom.true_ : epy_atom.false_);
+    map = put(env, map, "own", interp->own ? epy_atom.true_ : epy_atom.false_);
+    return put(env, map, "unresponsive", is_unresponsive(interp) ? epy_atom.true_ : epy_atom.false_);
 }
 
 static ERL_NIF_TERM interps_term(ErlNifEnv *env)
@@ -207,6 +233,7 @@ ERL_NIF_TERM epy_stats_term(ErlNifEnv *env)
     map = put(env, map, "slots",
               enif_make_tuple3(env, enif_make_int(env, slots.current),
                                enif_make_int(env, slots.max), enif_make_int(env, slots.waiting)));
+    map = put(env, map, "spares", enif_make_int(env, count_spares()));
     map = put(env, map, "refused_modules", epy_compat_refused_modules(env));
     map = put(env, map, "gil_enablers", epy_compat_gil_enablers(env));
     map = put(env, map, "inline", inline_term(env));

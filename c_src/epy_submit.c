@@ -233,6 +233,10 @@ ERL_NIF_TERM epy_submit(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NI
     if (t.route && frame == epy_atom.none &&
         epy_inline_run(env, in.ns, t.route, in.terms, in.arity, &result, &run_ns))
         return done(env, result, run_ns);
+    if (frame == epy_atom.none && epy_semaphore_is_full()) {
+        epy_event_count(EPY_OVERLOADED);
+        return epy_atom.overloaded;
+    }
     epy_request *req = make(env, &in, request, &t, &result);
     if (!req)
         return result;
@@ -245,6 +249,8 @@ ERL_NIF_TERM epy_submit(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NI
 /* There is no slot and nobody may wait for one. */
 static bool is_refused_at_once(const input *in)
 {
+    if (epy_semaphore_is_full())
+        return true;
     if (epy_semaphore_timeout() > 0 || atomic_load(&in->ns->slots) > 0)
         return false;
     epy_slots slots = epy_semaphore_slots();
@@ -308,10 +314,23 @@ static void run_service(epy_job *job, epy_interp *interp)
 {
     epy_request *req = EPY_CONTAINER(job, epy_request, interrupt);
     /* It is never RUNNING: an interrupt would look for its executor. */
-    ERL_NIF_TERM term = epy_exec(interp, req).term;
-    if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE))
-        epy_event_reply(epy_request_reply(NULL, req, term));
+    if (epy_request_state(req) == EPY_REQ_QUEUED) {
+        ERL_NIF_TERM term = epy_exec(interp, req).term;
+        if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE))
+            epy_event_reply(epy_request_reply(NULL, req, term));
+    }
     epy_request_free(req);
+}
+
+/* The thread has ended in this moment: the request stays in the queue, as one that is done. */
+static void refuse_service(ErlNifEnv *env, epy_request *req, uint64_t id)
+{
+    if (!epy_request_move_id(req, id, EPY_REQ_QUEUED, EPY_REQ_DONE))
+        return; /* it ran before that */
+    ErlNifEnv *msg = enif_alloc_env();
+    ERL_NIF_TERM result = epy_error_term(msg, epy_atom.cancelled);
+    epy_event_reply(enif_send(env, &req->caller, msg, epy_request_message(req, msg, result)));
+    enif_free_env(msg);
 }
 
 ERL_NIF_TERM epy_submit_service(ErlNifEnv *env, ERL_NIF_TERM interp_id, ERL_NIF_TERM request)
@@ -330,7 +349,10 @@ ERL_NIF_TERM epy_submit_service(ErlNifEnv *env, ERL_NIF_TERM interp_id, ERL_NIF_
         epy_request_free(req); /* the thread has none */
         return enif_make_badarg(env);
     }
+    uint64_t request_id = epy_request_id(req);
     req->interrupt.run = run_service;
     epy_service_post(&interp->service, &req->interrupt);
+    if (!atomic_load(&interp->service.open))
+        refuse_service(env, req, request_id);
     return epy_atom.ok;
 }

@@ -164,7 +164,7 @@ exec(Context, Code) ->
     run(fun() -> {py_args:context(Context), exec, py_args:exec(Code), infinity} end).
 
 %% @doc Loads a module anew in every interpreter that has loaded it, so that afterwards none
-%% runs its old code.  It is an error if none has.
+%% runs its old code.
 -spec reload(Module :: name()) -> ok | {error, reason()}.
 reload(Module) ->
     case py_args:checked(fun() -> py_args:module(Module) end) of
@@ -490,7 +490,8 @@ tracemalloc_start() ->
     tracemalloc_start(1).
 
 %% @doc Begins to trace the memory that Python allocates, with so many frames of each
-%% allocation.
+%% allocation.  Up to 3.13 Python can do that only where one GIL serves all, so it is an
+%% error in the modes `subinterp' and `free_threaded' and while there are sub-interpreters.
 -spec tracemalloc_start(Frames :: pos_integer()) -> ok | {error, reason()}.
 tracemalloc_start(Frames) ->
     running_info(fun(_) -> py_info:tracemalloc_start(Frames) end).

@@ -116,7 +116,8 @@ gc(Generation) ->
 %% Python traces for the whole process, and does it from the main interpreter only.
 -spec tracemalloc_start(term()) -> ok | {error, py:reason()}.
 tracemalloc_start(Frames) when is_integer(Frames), Frames >= 1, Frames =< 65535 ->
-    in_main(trace_start, [Frames]);
+    IsParallel = py:execution_mode() =:= free_threaded orelse py_service:interpreters() =/= [0],
+    in_main(trace_start, [Frames, IsParallel]);
 tracemalloc_start(Frames) ->
     refused("the number of frames must be from 1 to 65535, not ~tP", [Frames, 10]).
 

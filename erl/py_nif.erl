@@ -36,6 +36,7 @@
 -type outcome() :: id()
                  | {waiting, id(), AcquireTimeout :: non_neg_integer()}
                  | {done, term()} | {done, term(), RunNs :: non_neg_integer()}
+                 | overloaded  % the line is full
                  | not_running.
 -type info() :: {Variant :: binary(), Mode :: py:mode(), Version :: binary(), State :: atom(),
                  Executors :: non_neg_integer(), HasSubinterps :: boolean(), Stdlib :: binary()}.

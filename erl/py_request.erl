@@ -30,6 +30,8 @@
 %% The library knows of those slots by the process's own namespace.  Requests to a context
 %% name this frame, in which nobody waits: like nested ones they take no slot of their own.
 -define(HELD, {0, 0}).
+%% While in a callback: when the call ends that made it, if it has a timeout.
+-define(DEADLINE, '$py_deadline').
 %% What an asynchronous request is, until somebody awaits or cancels it.
 -define(ASYNC(Ticket), {'$py_async', Ticket}).
 
@@ -44,14 +46,19 @@
 call(Module, Function, Args, Kwargs, Timeout) ->
     Ref = make_ref(),
     Request = {Ref, Module, Function, Args, Kwargs},
-    await(submit(?CALL, Request), Ref, Timeout, {call, undefined}, Request).
+    case get(?NAMESPACE) of
+        Namespace when is_reference(Namespace) ->
+            await(py_nif:submit(Namespace, ?CALL, Request), Ref, Timeout, {call, undefined}, Request);
+        _ ->
+            await(submit(undefined, ?CALL, Request), Ref, within(Timeout), {call, undefined}, Request)
+    end.
 
 %% Any request, to any place.  Terms are what py_args makes.
 -spec run(py_args:place(), op(), Terms :: [term()], timeout()) -> py:result() | ok.
 run(Place, Op, Terms, Timeout) ->
     Ref = make_ref(),
     Request = list_to_tuple([Ref | Terms]),
-    await(submit(Place, code(Op), Request), Ref, Timeout, {Op, pool(Place)}, Request).
+    await(submit(Place, code(Op), Request), Ref, within(Timeout), {Op, pool(Place)}, Request).
 
 code(call) -> ?CALL;
 code(eval) -> ?EVAL;
@@ -60,12 +67,6 @@ code(exec) -> ?EXEC.
 pool({pool, Pool}) -> Pool;
 pool({context, _}) -> context;
 pool(undefined) -> undefined.
-
-submit(Op, Request) ->
-    case get(?NAMESPACE) of
-        Namespace when is_reference(Namespace) -> py_nif:submit(Namespace, Op, Request);
-        _ -> submit(undefined, Op, Request)
-    end.
 
 submit({context, Namespace}, Op, Request) ->
     py_nif:submit(Namespace, Op, Request, undefined, context_frame());
@@ -103,7 +104,7 @@ wait(Id, Ref, Wait, Deadline, Limit, What, Request) ->
             py_telemetry:stop(What, names(Request), Result, {QueueNs, RunNs}),
             Result;
         {Ref, callback, Frame, Name, Args} ->
-            serve(Frame, Name, Args),
+            serve(Frame, Name, Args, Deadline),
             wait_until(Id, Ref, Deadline, What, Request)
     after Wait ->
         late(Limit, Id, Ref, Deadline, What, Request)
@@ -146,11 +147,21 @@ refused(not_running, _Pool) ->
         {_, _, _, running, _, _, _} -> {error, {'ValueError', <<"the context has ended">>}};
         _ -> {error, not_running}
     end;
+refused(overloaded, _Pool) ->
+    {error, overloaded()};
 refused(no_pool, Pool) ->
     {error, {'ValueError', unicode:characters_to_binary(io_lib:format("there is no pool ~tw", [Pool]))}}.
 
 names({_Tag, Module, Function, _Args, _Kwargs}) -> {Module, Function};
 names(_Code) -> {undefined, undefined}.
+
+%% A nested request has no more time than the calls around it: the process that would look
+%% at their clocks waits for the nested one.
+within(Timeout) ->
+    case get(?DEADLINE) of
+        undefined -> Timeout;
+        Deadline -> min(Timeout, remaining(Deadline))
+    end.
 
 deadline(infinity) -> infinity;
 deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
@@ -394,14 +405,27 @@ hold(Count) ->
 %% Runs a registered function for Python code that waits for it in Frame.
 -spec serve(py_nif:frame(), Name :: binary() | atom(), Args :: [term()]) -> ok.
 serve(Frame, Name, Args) ->
+    serve(Frame, Name, Args, infinity).
+
+%% Requests that the function makes end by the deadline.
+serve(Frame, Name, Args, Deadline) ->
     Outer = enter(Frame),
+    Before = set_deadline(earlier(Deadline, get(?DEADLINE))),
     Outcome = try {ok, py_callback:execute(Name, Args)}
               catch Class:Reason:Stack -> {error, {Class, Reason, Stack}}
-              after leave(Outer)
+              after
+                  _ = set_deadline(Before),
+                  leave(Outer)
               end,
     %% false: the request was cancelled meanwhile, and nobody waits for this.
     _ = py_nif:callback_return(Frame, Outcome),
     ok.
+
+earlier(Deadline, undefined) -> Deadline;
+earlier(Deadline, Outer) -> min(Deadline, Outer). % infinity is more than any number
+
+set_deadline(Deadline) when is_integer(Deadline) -> put(?DEADLINE, Deadline);
+set_deadline(_None) -> erase(?DEADLINE).
 
 enter(Frame) ->
     Outer = frame(),

@@ -66,12 +66,7 @@ set_up(Interpreters) -> call({set_up, Interpreters}).
 %% Loads a module anew where it is loaded.
 -spec reload(Module :: atom() | binary()) -> ok | {error, py:reason()}.
 reload(Module) ->
-    Answers = py_service:run(all(), 'erlang._setup', reload, [Module], ?TIMEOUT),
-    case {first_error(Answers), [loaded || {_, {ok, true}} <- Answers]} of
-        {ok, []} -> {error, {'ImportError', unicode:characters_to_binary(io_lib:format(
-                                "no interpreter has loaded the module ~ts", [Module]))}};
-        {Outcome, _} -> Outcome
-    end.
+    first_error(py_service:run(all(), 'erlang._setup', reload, [Module], ?TIMEOUT)).
 
 call(Request) ->
     try gen_server:call(?MODULE, Request, infinity)
@@ -166,7 +161,8 @@ all() ->
     py_service:interpreters().
 
 %% First, and strictly, in the main interpreter, then in the others at once.
-on(_Interpreters, Key, Nothing, State) when {Key, Nothing} =:= {preload, undefined}; {Key, Nothing} =:= {imports, []} ->
+on(_Interpreters, Key, Nothing, State)
+  when {Key, Nothing} =:= {preload, undefined}; {Key, Nothing} =:= {imports, []} ->
     {ok, State};
 on(Interpreters, Key, Value, State) ->
     {Main, Others} = lists:partition(fun(Id) -> Id =:= 0 end, Interpreters),

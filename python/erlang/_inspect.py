@@ -60,7 +60,14 @@ def collect(generation: int) -> int:
     return gc.collect(generation)
 
 
-def trace_start(frames: int) -> None:
+def trace_start(frames: int, is_parallel: bool) -> None:
+    """Traces allocations; `is_parallel`: threads run Python code at the same time.
+
+    Up to 3.13 tracemalloc relies on one GIL for its tables: threads that do not share one
+    corrupt them, and were seen to hang in them.
+    """
+    if is_parallel and sys.version_info < (3, 14):
+        raise RuntimeError("the tracemalloc of this Python cannot trace threads without a common GIL")
     import tracemalloc
     tracemalloc.start(frames)
 

@@ -298,7 +298,8 @@ static void park(epy_executor *ex)
 static epy_request *next_request(epy_group *group)
 {
     epy_qnode *n = epy_queue_empty(&group->riders) ? NULL : epy_queue_pop(&group->riders);
-    if (!n && !epy_queue_empty(&group->queue) && epy_semaphore_take()) {
+    if (!n && !epy_queue_empty(&group->queue) && 
+        epy_semaphore_take(epy_group_first_is_admitted(group))) {
         n = epy_queue_pop(&group->queue);
         if (!n)
             epy_semaphore_untake();

@@ -120,17 +120,25 @@ void epy_group_drop(epy_group *group)
 bool epy_group_has_work(epy_group *group)
 {
     return !epy_queue_empty(&group->riders) ||
-           (!epy_queue_empty(&group->queue) && epy_semaphore_is_free());
+           (!epy_queue_empty(&group->queue) &&
+            epy_semaphore_is_free(epy_group_first_is_admitted(group)));
+}
+
+bool epy_group_first_is_admitted(epy_group *group)
+{
+    epy_qnode *first = epy_queue_first(&group->queue);
+    return first && epy_semaphore_is_admitted(EPY_CONTAINER(first, epy_request, node)->number);
 }
 
 static void push(epy_group *group, epy_request *req)
 {
-    /* With all slots taken, whoever gives one back wakes an executor. */
     bool needed = !req->slot;
     if (req->manner != EPY_SYNC)
         atomic_store_explicit(&group->unwaited, true, memory_order_relaxed);
     epy_queue_push(req->slot ? &group->queue : &group->riders, &req->node);
-    if (needed || epy_semaphore_is_free())
+    /* Either we see the slot that is given back, or who gives it sees the request. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (needed || epy_group_has_work(group))
         epy_idle_notify(&group->idle);
 }
 

@@ -72,6 +72,9 @@ EPY_ANY void epy_group_submit(ErlNifEnv *env, epy_request *req);
 /* Is there a request that an executor could run now? */
 EPY_ANY bool epy_group_has_work(epy_group *group);
 
+/* A hint: the first in the queue is admitted. */
+EPY_ANY bool epy_group_first_is_admitted(epy_group *group);
+
 /* Takes what is cancelled off the queues, and ends what nobody waits for and is too old.
  * Those that stay keep their order but towards requests that come meanwhile. */
 EPY_NOGIL void epy_group_sweep(epy_group *group);

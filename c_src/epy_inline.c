@@ -68,7 +68,7 @@ static void leave(epy_interp *interp)
 /* A slot for a call that runs at once, or the one that the process holds. */
 static bool hold_slot(const epy_namespace *ns)
 {
-    return atomic_load_explicit(&ns->slots, memory_order_relaxed) > 0 || epy_semaphore_take();
+    return atomic_load_explicit(&ns->slots, memory_order_relaxed) > 0 || epy_semaphore_take(true);
 }
 
 static void free_slot(const epy_namespace *ns)

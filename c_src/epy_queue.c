@@ -62,7 +62,7 @@ static epy_qnode *next_of(epy_qnode *n)
 
 static void set_tail(epy_queue *q, epy_qnode *n)
 {
-    atomic_store_explicit(&q->tail, n, memory_order_relaxed);
+    atomic_store_explicit(&q->tail, n, memory_order_release); /* for epy_queue_first() */
 }
 
 /* Holder of `popping`. */
@@ -106,6 +106,13 @@ bool epy_queue_empty(epy_queue *q)
      * read after the head is not older than that. */
     return atomic_load_explicit(&q->head, memory_order_seq_cst) == &q->stub &&
            atomic_load_explicit(&q->tail, memory_order_acquire) == &q->stub;
+}
+
+epy_qnode *epy_queue_first(epy_queue *q)
+{
+    epy_qnode *tail = atomic_load_explicit(&q->tail, memory_order_acquire);
+    epy_qnode *first = tail == &q->stub ? next_of(tail) : tail;
+    return first == &q->stub ? NULL : first;
 }
 
 bool epy_queue_ready(void *queue)

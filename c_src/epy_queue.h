@@ -47,6 +47,10 @@ epy_qnode *epy_queue_pop(epy_queue *q);
 /* Any thread.  A hint: true may be stale, false may be stale. */
 bool epy_queue_empty(epy_queue *q);
 
+/* Any thread.  A hint: the node that would be popped next, or was a moment ago; NULL when
+ * there is none.  Only for nodes that are never freed. */
+epy_qnode *epy_queue_first(epy_queue *q);
+
 typedef struct epy_idle {
     _Alignas(EPY_CACHE_LINE) atomic_int hot; /* threads that will look at the queue soon */
     atomic_int sleepers;                     /* asleep and not yet given a token */

@@ -125,30 +125,39 @@ static void advance(void)
 
 /* ---- slots ---- */
 
-bool epy_semaphore_is_free(void)
+static int limit_for(bool admitted)
 {
-    return atomic_load(&sem.running) < limit();
+    return admitted ? limit() : limit() - 1;
 }
 
-bool epy_semaphore_take(void)
+bool epy_semaphore_is_free(bool admitted)
+{
+    return atomic_load(&sem.running) < limit_for(admitted);
+}
+
+bool epy_semaphore_take(bool admitted)
 {
     int n = atomic_load_explicit(&sem.running, memory_order_relaxed);
-    while (n < limit())
+    while (n < limit_for(admitted))
         if (atomic_compare_exchange_weak(&sem.running, &n, n + 1))
             return true;
     return false;
 }
 
-/* Lowers `running`.  If all slots were taken before, executors of any group may wait. */
-static void give_slot(void)
+/* Executors of any group may have waited for a slot, or for the admission of a request. */
+static void offer(void)
 {
-    if (atomic_fetch_sub(&sem.running, 1) < limit())
-        return;
     for (int id = 0, n = epy_group_count(); id < n; id++) {
         epy_group *group = epy_group_get(id);
-        if (!epy_queue_empty(&group->queue))
+        if (epy_group_has_work(group))
             epy_idle_notify(&group->idle);
     }
+}
+
+static void give_slot(void)
+{
+    if (atomic_fetch_sub(&sem.running, 1) >= limit() - 1)
+        offer();
 }
 
 void epy_semaphore_untake(void)
@@ -171,6 +180,8 @@ void epy_semaphore_end(ErlNifEnv *env, uint32_t number, bool ran)
         advance();
     if (ran)
         give_slot();
+    else if (atomic_load(&sem.running) >= limit() - 1)
+        offer();
     after_end(env);
 }
 
@@ -218,7 +229,7 @@ static bool serve_first(ErlNifEnv *env)
     bool stopped = !epy_runtime_is_running();
     bool gone = epy_request_state(req) == EPY_REQ_CANCELLED;
     if (!stopped && !gone &&
-        (!epy_semaphore_is_admitted(req->number) || !epy_semaphore_take()))
+        (!epy_semaphore_is_admitted(req->number) || !epy_semaphore_take(true)))
         return false;
     sem.head = NULL;
     atomic_fetch_sub(&sem.acquiring, 1);

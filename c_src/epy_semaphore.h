@@ -28,11 +28,12 @@ EPY_ANY bool epy_semaphore_arrive(epy_request *req);
 /* Is the request that took this number admitted by now? */
 EPY_ANY bool epy_semaphore_is_admitted(uint32_t number);
 
-/* A slot to run one request, if fewer than max run.  The second gives back one that was
- * not used. */
-EPY_ANY bool epy_semaphore_take(void);
+/* A slot to run one request.  The last one is only for a request that is admitted, so that
+ * where slots are scarce the order is that of the line also between groups.  The second
+ * gives back one that was not used. */
+EPY_ANY bool epy_semaphore_take(bool admitted);
 EPY_ANY void epy_semaphore_untake(void);
-EPY_ANY bool epy_semaphore_is_free(void);
+EPY_ANY bool epy_semaphore_is_free(bool admitted);
 
 /* By whoever has ended the request that took this number; ran: from a slot. */
 EPY_ANY void epy_semaphore_end(ErlNifEnv *env, uint32_t number, bool ran);

@@ -59,10 +59,13 @@ int epy_service_start(epy_service *service, const char *name)
     char full[16];
     service->quit = false;
     atomic_store(&service->ended, 0);
+    atomic_store(&service->open, true); /* what is posted before the thread runs is not lost */
     PyOS_snprintf(full, sizeof full, "epy_%s_%d", name, service->interp->id);
     int r = epy_thread_start(full, service_main, service);
-    if (r < 0)
+    if (r < 0) {
+        atomic_store(&service->open, false);
         atomic_store(&service->ended, 1);
+    }
     return r;
 }
 

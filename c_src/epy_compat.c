@@ -241,6 +241,36 @@ bool epy_compat_is_refused(epy_interp *interp, ERL_NIF_TERM module)
     return true;
 }
 
+/* One of (name, fromlist), as the statement would import it. */
+static int import_one(PyObject *pair)
+{
+    PyObject *name, *fromlist;
+    if (!PyArg_ParseTuple(pair, "UO", &name, &fromlist))
+        return -1;
+    PyObject *module = PyImport_ImportModuleLevelObject(name, NULL, NULL, fromlist, 0);
+    Py_XDECREF(module);
+    return module ? 0 : -1;
+}
+
+int epy_compat_imports_refuse(epy_interp *interp, PyObject *source)
+{
+    epy_executor *ex = epy_self;
+    if (!ex || interp->id == 0 || !ex->group->pool)
+        return 0;
+    PyObject *compat = PyImport_ImportModule("erlang._compat");
+    PyObject *imports = compat ? PyObject_CallMethod(compat, "imports_of", "O", source) : NULL;
+    int r = imports ? 0 : -1;
+    ex->refused = false;
+    for (Py_ssize_t i = 0; r == 0 && i < PyTuple_GET_SIZE(imports); i++)
+        r = import_one(PyTuple_GET_ITEM(imports, i));
+    Py_XDECREF(imports);
+    Py_XDECREF(compat);
+    if (r == 0 || !ex->refused)
+        return r;
+    PyErr_Clear(); /* the main interpreter has the last word */
+    return 1;
+}
+
 /* ---- set-up ---- */
 
 static void *looker_main(void *arg)

@@ -26,6 +26,10 @@ EPY_GIL void epy_compat_begin(void);
  * the request is to move?  Marks the module then. */
 EPY_GIL bool epy_compat_is_refused(epy_interp *interp, ERL_NIF_TERM module);
 
+/* Does code that begins with imports meet a module that refuses?  Does them in advance, which
+ * changes nothing; -1 with an exception set when one fails for another reason. */
+EPY_GIL int epy_compat_imports_refuse(epy_interp *interp, PyObject *source);
+
 /* What _erlang offers to _compat.py. */
 EPY_GIL EPY_NEWREF PyObject *epy_compat_look_first(PyObject *name, PyObject *path);
 EPY_GIL EPY_NEWREF PyObject *epy_compat_refused(PyObject *name);

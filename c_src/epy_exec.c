@@ -397,13 +397,36 @@ static PyObject *with_locals(op *o, PyObject *globals, ERL_NIF_TERM map)
     return merged;
 }
 
+/* In a sub-interpreter, code that begins by importing what refuses to load there runs in the
+ * main interpreter, and so does all that its process does from then on: before anything of
+ * the code ran, and while the process has defined nothing that would stay behind. */
+static int move_if_refused(op *o, bool exec)
+{
+    ErlNifBinary bin;
+    epy_namespace *ns = o->req->ns;
+    if (!exec || o->interp->id == 0 || !enif_inspect_binary(o->conv.env, o->req->terms[0], &bin) ||
+        !memmem(bin.data, bin.size, "import", 6) || !epy_namespace_is_empty(ns, o->interp))
+        return 0;
+    PyObject *source = PyUnicode_DecodeUTF8((const char *)bin.data, (Py_ssize_t)bin.size, NULL);
+    int r = source ? epy_compat_imports_refuse(o->interp, source) : -1;
+    Py_XDECREF(source);
+    if (r <= 0)
+        return r;
+    atomic_store(&ns->in_main, true);
+    o->elsewhere = true;
+    PyErr_SetString(PyExc_ImportError, "the main interpreter runs this");
+    return -1;
+}
+
 static PyObject *run_code(op *o, bool exec, ERL_NIF_TERM locals)
 {
     size_t n = 0;
     PyObject *globals = epy_namespace_globals(o->req->ns, o->interp), *result = NULL;
     PyObject *code = globals ? get_code(o, exec) : NULL;
-    if (!code)
+    if (!code || move_if_refused(o, exec) < 0) {
+        Py_XDECREF(code);
         return NULL;
+    }
     if (enif_get_map_size(o->conv.env, locals, &n) && n == 0)
         Py_INCREF(globals);
     else

@@ -14,7 +14,7 @@ typedef struct epy_config {
     int max_spare_executors;   /* of an interpreter, for executors that wait in callbacks */
     int io_pool_size;          /* executors of the pool io */
     int max_concurrent;        /* slots of the semaphore */
-    int acquire_timeout;       /* ms that a request waits for one */
+    unsigned acquire_timeout;      /* ms that a request waits for one */
     bool telemetry;            /* replies say how long requests waited and ran */
     int schedulers;            /* online, when the application started */
     char python_path[4096];    /* directory with the package `erlang`; UTF-8 */

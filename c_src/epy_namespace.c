@@ -61,6 +61,7 @@ ERL_NIF_TERM epy_namespace_make(ErlNifEnv *env, epy_group *home, unsigned life, 
     ns->life = life;
     ns->context = context;
     atomic_init(&ns->closed, false);
+    atomic_init(&ns->in_main, false);
     atomic_init(&ns->slots, 0);
     atomic_init(&ns->bindings, NULL);
     atomic_init(&ns->globals, NULL);
@@ -199,4 +200,16 @@ PyObject *epy_namespace_globals(epy_namespace *ns, epy_interp *interp)
     if (!g)
         g = new_globals(ns, interp);
     return g && add_preloaded(g) == 0 ? g->dict : NULL;
+}
+
+bool epy_namespace_is_empty(epy_namespace *ns, epy_interp *interp)
+{
+    epy_globals *g = find_globals(atomic_load(&ns->globals), NULL, interp);
+    if (!g)
+        return true;
+    PyObject *fresh = new_dict(interp);
+    bool empty = fresh && PyDict_GET_SIZE(g->dict) <= PyDict_GET_SIZE(fresh);
+    Py_XDECREF(fresh);
+    PyErr_Clear(); /* no memory: then it counts as one that is not empty */
+    return empty;
 }

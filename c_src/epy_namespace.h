@@ -33,6 +33,7 @@ struct epy_namespace {
     unsigned life;            /* constant: of home */
     bool context;             /* constant: home is this namespace's own */
     atomic_bool closed;       /* the context was closed */
+    atomic_bool in_main;      /* the process has moved to the pool main; see epy_exec.c */
     atomic_int slots;         /* that py_semaphore:acquire/1 took for this process */
     _Atomic(epy_binding *) bindings; /* to groups of other pools than the default one */
     _Atomic(epy_globals *) globals;
@@ -53,6 +54,9 @@ EPY_ANY epy_group *epy_namespace_group(epy_namespace *ns, epy_pool *pool, unsign
 
 /* True once: the caller is to close the group. */
 EPY_ANY bool epy_namespace_close(epy_namespace *ns);
+
+/* Has nothing been defined in it yet? */
+EPY_GIL bool epy_namespace_is_empty(epy_namespace *ns, epy_interp *interp);
 
 /* The dictionary in this interpreter, made if need be. */
 EPY_GIL EPY_BORROWED PyObject *epy_namespace_globals(epy_namespace *ns, epy_interp *interp);

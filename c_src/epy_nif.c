@@ -62,7 +62,7 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
         !enif_get_int(env, t[3], &config.max_spare_executors) ||
         !enif_get_int(env, t[4], &config.schedulers) ||
         !enif_get_int(env, t[5], &config.max_concurrent) ||
-        !enif_get_int(env, t[6], &config.acquire_timeout) ||
+        !enif_get_uint(env, t[6], &config.acquire_timeout) ||
         !enif_inspect_binary(env, t[8], &path) || path.size >= sizeof config.python_path)
         return enif_make_badarg(env);
     config.telemetry = t[7] == epy_atom.true_;

@@ -300,7 +300,7 @@ static int apply(const epy_config *config)
     atomic_store(&runtime.max_spares, config->max_spare_executors);
     atomic_store(&runtime.executors, plan.subinterps ? plan.subinterps : plan.main_executors);
     epy_request_set_telemetry(config->telemetry);
-    epy_semaphore_set_timeout((unsigned)config->acquire_timeout);
+    epy_semaphore_set_timeout(config->acquire_timeout);
     epy_semaphore_set_max(NULL, config->max_concurrent);
     /* The default pool comes first in the table. */
     int r = plan.subinterps ? ensure_subinterps(plan.subinterps)

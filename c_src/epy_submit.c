@@ -60,6 +60,10 @@ static void use_pool(target *t, epy_namespace *ns, epy_pool *pool)
 
 static void use_home(target *t, epy_namespace *ns)
 {
+    if (!ns->context && atomic_load_explicit(&ns->in_main, memory_order_relaxed)) {
+        use_pool(t, ns, epy_pool_find(epy_atom.main_pool));
+        return;
+    }
     if (!ns->context && !epy_group_is(ns->home, ns->life)) {
         use_pool(t, ns, epy_pool_default); /* its pool was made anew */
         return;

@@ -12,8 +12,16 @@
 -export([main/0]).
 -export([usage/1, parse/1, row_names/1, start_row/2]).
 
--define(CALLERS, [1, 10, 50, 100]).
--define(PAUSE_MS, 1).
+%% A set of measurements: bench_calls or bench_core.
+%% Figures of a row in one round. Ask(Module, Function, Args, Ms) has the node do
+%% something that takes about so many milliseconds.
+-type ask() :: fun((module(), atom(), [term()], non_neg_integer()) -> term()).
+-type result() :: #{term() => term()}.
+-type row() :: #{label := string(), what := bench_backend:row(), info := map(), results := [result()]}.
+-callback one_round(ask(), options()) -> result().
+%% One line about a round, and all that is printed in the end.
+-callback brief(result()) -> iodata().
+-callback report([row()]) -> iodata().
 
 -type options() :: #{
     builds := [file:filename()],
@@ -27,11 +35,12 @@
     cpu_ms := pos_integer(),
     callers := pos_integer(),
     profile := boolean(),
-    graph := boolean()
+    graph := boolean(),
+    set := module()
 }.
 %% A row: its name in the table, what it runs, and the build it comes from.
--type name() :: {string(), bench_node:row(), file:filename() | none}.
--export_type([options/0, name/0]).
+-type name() :: {string(), bench_backend:row(), file:filename() | none}.
+-export_type([options/0, name/0, ask/0, result/0, row/0]).
 
 -spec main() -> no_return().
 main() ->
@@ -67,7 +76,8 @@ parse(Args) ->
         cpu_ms => 500,
         callers => 1,
         profile => false,
-        graph => false
+        graph => false,
+        set => bench_calls
     },
     Options = #{builds := Builds, python := Python} = parse(Args, Default),
     Options#{
@@ -106,7 +116,7 @@ start_row({_Label, What, Build}, #{python := Python, flags := Flags}) ->
             {variant, Variant} -> [{"ERLANG_PYTHON", Variant}]
         end,
     Peer = bench_peer:start(Build, Flags, Env),
-    case bench_peer:ask(Peer, start, [{What, Python}], 60000) of
+    case bench_peer:ask(Peer, bench_backend, start, [{What, Python}], 60000) of
         {ok, Info} ->
             {ok, Peer, Info};
         {error, Reason} ->
@@ -126,6 +136,7 @@ parse(["--rounds", N | T], O) -> parse(T, O#{rounds := count(N)});
 parse(["--quiet", N | T], O) -> parse(T, O#{quiet := count(N)});
 parse(["--ms", N | T], O) -> parse(T, O#{run_ms := count(N)});
 parse(["--callers", N | T], O) -> parse(T, O#{callers := count(N)});
+parse(["--core" | T], O) -> parse(T, O#{set := bench_core});
 parse(["--graph" | T], O) -> parse(T, O#{graph := true});
 parse(["--profile" | T], O) -> parse(T, O#{profile := true});
 parse([Other | _], _) -> usage("unknown or incomplete option: " ++ Other).
@@ -173,7 +184,7 @@ named(Label, port, Names) -> lists:member(Label, Names).
 
 %% Internals: measuring.
 
-run(Options) ->
+run(#{set := Set} = Options) ->
     Names = row_names(Options),
     {Rows, Failed} = start_all(Names, Options),
     Wakeup = wakeup(Options),
@@ -181,18 +192,7 @@ run(Options) ->
         rounds([R#{results => []} || R <- Rows], Options, [], []),
     [bench_peer:stop(P) || #{peer := P} <- Measured],
     io:put_chars(machine(Options, Wakeup)),
-    io:put_chars(table(Measured)),
-    io:put_chars(
-        "spaced: p50 and p99 of calls 1 ms apart, which find all threads asleep.\n"
-        "CPU us: processor time of a call, all processes and threads, with 1 and 50 callers.\n"
-        "2 at once: time of two CPU-bound calls of pure Python, by the time of one alone.\n"
-        "x port: calls/s by those of the port, with 1 and 50 callers.\n"
-    ),
-    io:format("Thousand calls/s with 1 and 50 callers, lowest to highest of the rounds:~n"),
-    [
-        io:format("  ~ts: ~ts, ~ts~n", [L, range(R, 1), range(R, 50)])
-     || #{label := L} = R <- Measured
-    ],
+    io:put_chars(Set:report(Measured)),
     io:format("Taken by others, in per cent of all cores, round by round:~ts.~n", [
         [io_lib:format(" ~b", [Share]) || Share <- Others]
     ]),
@@ -238,13 +238,13 @@ rounds(_Rows, #{rounds := Rounds, quiet := Quiet}, Others, Dropped) when
             ])
         )
     );
-rounds(Rows, #{rounds := Rounds, quiet := Quiet} = Options, Others, Dropped) ->
+rounds(Rows, #{rounds := Rounds, quiet := Quiet, set := Set} = Options, Others, Dropped) ->
     {Outcomes, Share} = others(Rows, fun() -> [{Row, one_round(Row, Options)} || Row <- Rows] end),
     Counts = Share =< Quiet,
     say("round ~b of ~b, others took ~b % of the machine~ts~n", [
         length(Others) + 1, Rounds, Share, [": not counted" || not Counts]
     ]),
-    [say("  ~-28ts ~ts~n", [L, brief(Result)]) || {#{label := L}, {ok, Result}} <- Outcomes],
+    [say("  ~-28ts ~ts~n", [L, Set:brief(Result)]) || {#{label := L}, {ok, Result}} <- Outcomes],
     Good = [
         case Counts of
             true -> R#{results := [Result | Rs]};
@@ -281,36 +281,19 @@ cpu(Pids) ->
      || P <- Pids, filelib:is_dir("/proc/" ++ integer_to_list(P))
     ]).
 
-%% Figures of one row in one round: {load, Callers} => ..., parallel => Ratio.
-one_round(#{peer := Peer}, #{run_ms := RunMs, warm_ms := WarmMs, cpu_ms := CpuMs}) ->
-    Ask = fun(Function, Args, Ms) ->
-        case bench_peer:ask(Peer, Function, Args, Ms + 60000) of
+%% The figures of one row, or why there are none.
+one_round(#{peer := Peer}, #{set := Set} = Options) ->
+    Ask = fun(Module, Function, Args, Ms) ->
+        case bench_peer:ask(Peer, Module, Function, Args, Ms + 60000) of
             {ok, Value} -> Value;
             {error, Reason} -> throw({failed, {Function, Args, Reason}})
         end
     end,
     try
-        Loads = [
-            {{load, Callers}, load(Ask(load, [Callers, WarmMs, RunMs], WarmMs + RunMs))}
-         || Callers <- ?CALLERS
-        ],
-        %% So many squares as take about the time wanted, in this Python.
-        Probe = 200000,
-        ProbeMs = lists:min(Ask(cpu_bound, [1, Probe, 3], 0)),
-        N = max(1, round(Probe * CpuMs / ProbeMs)),
-        [Alone1] = Ask(cpu_bound, [1, N, 1], CpuMs),
-        [Both] = Ask(cpu_bound, [2, N, 1], 2 * CpuMs),
-        [Alone2] = Ask(cpu_bound, [1, N, 1], CpuMs),
-        Parallel = Both / ((Alone1 + Alone2) / 2),
-        Spaced = bench_stats:summary(Ask(spaced, [?PAUSE_MS, RunMs], RunMs)),
-        {ok, maps:from_list([{parallel, Parallel}, {spaced, Spaced} | Loads])}
+        {ok, Set:one_round(Ask, Options)}
     catch
         throw:{failed, Why} -> {error, Why}
     end.
-
-load(#{samples := Samples, seconds := Seconds, cpu_us := Cpu}) ->
-    #{n := N} = Summary = bench_stats:summary(Samples),
-    Summary#{rate => N / Seconds, cpu => Cpu}.
 
 wakeup(#{python := Python}) ->
     Script = filename:join(filename:dirname(code:which(?MODULE)), "wakeup.py"),
@@ -344,88 +327,6 @@ cpu_name() ->
         {match, [Name]} -> Name;
         nomatch -> string:trim(os:cmd("uname -m"))
     end.
-
-%% Two lines of header: what a group of columns is, and what each of it is.
-table(Rows) ->
-    Base = [R || #{what := port} = R <- Rows],
-    Titles = [
-        "", "", "one caller, us", "", "", "", "", "thousand calls/s of callers", "", "", "",
-        "p50 / p99 us of callers", "", "", "CPU us", "", "2 at", "x port", ""
-    ],
-    Columns = [
-        "variant", "Python", "p50", "p99", "min", "spaced", "p99", "1", "10", "50", "100",
-        "10", "50", "100", "1", "50", "once", "1", "50"
-    ],
-    Lines = [Columns | [line(R, Base) || R <- Rows]],
-    Widths = [
-        lists:max([string:length(lists:nth(I, L)) || L <- Lines])
-     || I <- lists:seq(1, length(Columns))
-    ],
-    [titles(Titles, Widths), "\n", [[row(L, Widths), "\n"] || L <- Lines], "\n"].
-
-line(#{label := Label, info := #{python := Python}} = Row, Base) ->
-    At = fun(Callers, Key) -> figure(Row, Callers, Key) end,
-    [Label, hd(string:lexemes(Python, " "))] ++
-        [us(At(1, K)) || K <- [p50, p99, min]] ++
-        [us(median(Row, spaced, K)) || K <- [p50, p99]] ++
-        [thousands(At(C, rate)) || C <- ?CALLERS] ++
-        [us(At(C, p50)) ++ " / " ++ us(At(C, p99)) || C <- [10, 50, 100]] ++
-        [us(At(C, cpu)) || C <- [1, 50]] ++
-        [fixed(bench_stats:median([P || #{parallel := P} <- maps:get(results, Row)]), 2)] ++
-        [times(Row, Base, C) || C <- [1, 50]].
-
-figure(#{results := Results}, Callers, min) ->
-    lists:min([maps:get(min, maps:get({load, Callers}, R)) || R <- Results]);
-figure(Row, Callers, Key) ->
-    median(Row, {load, Callers}, Key).
-
-%% Over all rounds of a row.
-median(#{results := Results}, What, Key) ->
-    bench_stats:median([maps:get(Key, maps:get(What, R)) || R <- Results]).
-
-%% Ratios of medians mean little where these overlap.
-range(#{results := Results}, Callers) ->
-    Rates = [maps:get(rate, maps:get({load, Callers}, R)) || R <- Results],
-    [thousands(lists:min(Rates)), " to ", thousands(lists:max(Rates))].
-
-%% Calls per second, compared with the port's.
-times(_Row, [], _Callers) -> "-";
-times(Row, [Port], Callers) -> fixed(figure(Row, Callers, rate) / figure(Port, Callers, rate), 2).
-
-brief(#{parallel := Parallel, spaced := #{p50 := Spaced}} = Result) ->
-    [
-        [
-            io_lib:format("~b: ~ts us ~tsk/s  ", [C, us(P50), thousands(Rate)])
-         || C <- ?CALLERS, #{p50 := P50, rate := Rate} <- [maps:get({load, C}, Result)]
-        ],
-        io_lib:format("spaced: ~ts us  two/one: ~.2f", [us(Spaced), Parallel])
-    ].
-
-%% A title stands over the first column of its group and may run on over the rest.
-titles(Titles, Widths) ->
-    {Line, _} = lists:foldl(
-        fun
-            ({"", Width}, {Acc, Column}) ->
-                {Acc, Column + Width + 2};
-            ({Title, Width}, {Acc, Column}) ->
-                Gap = max(1, Column - string:length(Acc)),
-                {[Acc, lists:duplicate(Gap, $\s), Title], Column + Width + 2}
-        end,
-        {"", 0},
-        lists:zip(Titles, Widths)
-    ),
-    Line.
-
-row([Label, Python | Figures], [LabelWidth, PythonWidth | Widths]) ->
-    [string:pad(Label, LabelWidth), "  ", string:pad(Python, PythonWidth)] ++
-        [["  ", string:pad(F, W, leading)] || {F, W} <- lists:zip(Figures, Widths)].
-
-us(Us) when Us >= 100 -> integer_to_list(round(Us));
-us(Us) -> fixed(Us, 1).
-
-thousands(Rate) -> fixed(Rate / 1000, 1).
-
-fixed(F, Digits) -> float_to_list(float(F), [{decimals, Digits}]).
 
 say(Format, Args) ->
     io:format(standard_error, Format, Args).

@@ -3,7 +3,7 @@
 %% The node under test. One Python per node is the rule of the application, so
 %% each row of the table is a node of its own, driven over file descriptors 3
 %% and 4 (standard output stays free for whatever the node wants to say): a
-%% request is an external term {Function, Args}, the answer {ok, Value} or
+%% request is an external term {Module, Function, Args}, the answer {ok, Value} or
 %% {error, Reason}. The node ends when descriptor 3 does, so that none outlives
 %% the runner.
 %%
@@ -14,51 +14,32 @@
 -module(bench_node).
 
 -export([main/0]).
--export([start/1, load/3, spaced/2, cpu_bound/3]).
+-export([load/3, spaced/2, cpu_bound/3, squares/1, squares_for/1, together/1, native/1, ms/1]).
 
--type row() :: port | {variant, string()}.
 -type load() :: #{
     samples := [binary()],
     seconds := float(),
     cpu_us := float()
 }.
--export_type([row/0, load/0]).
+-export_type([load/0]).
 
--define(BACKEND, {?MODULE, backend}).
+-define(PROBE, 200000).
 
 -spec main() -> no_return().
 main() ->
     Port = open_port({fd, 3, 4}, [{packet, 4}, binary, eof]),
     serve(Port).
 
-%% Bring up what the row is about. Returns what it runs in.
--spec start({row(), file:filename()}) ->
-    #{os_pids := [non_neg_integer()], python := string()}.
-start({port, Python}) ->
-    Server = bench_port:start(Python),
-    backend({port, Server}),
-    {ok, Version} = call(platform, python_version, []),
-    #{os_pids => os_pids(), python => binary_to_list(Version)};
-start({{variant, Variant}, _Python}) ->
-    {ok, _} = application:ensure_all_started(erlang_python),
-    backend(py),
-    %% The environment names the variant; a node that runs another one would
-    %% put its figures in the wrong row.
-    Mode = atom_to_list(py:execution_mode()),
-    lists:suffix("-" ++ Mode, Variant) orelse error({not_this_mode, Mode}),
-    {ok, Version} = py:version(),
-    #{os_pids => os_pids(), python => binary_to_list(Version)}.
-
 %% Calls of math.sqrt by a number of callers at once.
 -spec load(pos_integer(), non_neg_integer(), pos_integer()) -> load().
 load(Callers, WarmMs, RunMs) ->
-    Call = caller(math, sqrt, [16]),
-    Cpu0 = cpu_us(),
+    Call = bench_backend:caller(math, sqrt, [16]),
+    Cpu0 = bench_backend:cpu_us(),
     Begin = erlang:monotonic_time(),
     From = Begin + native(WarmMs),
     To = From + native(RunMs),
     Results = together([fun() -> caller_loop(Call, From, To) end || _ <- lists:seq(1, Callers)]),
-    Cpu = cpu_us() - Cpu0,
+    Cpu = bench_backend:cpu_us() - Cpu0,
     Samples = [S || {_, S} <- Results],
     Calls = lists:sum([Warm + byte_size(S) div 8 || {Warm, S} <- Results]),
     #{samples => Samples, seconds => RunMs / 1000, cpu_us => Cpu / Calls}.
@@ -68,7 +49,7 @@ load(Callers, WarmMs, RunMs) ->
 %% pause avoid are in these.
 -spec spaced(pos_integer(), pos_integer()) -> [binary()].
 spaced(PauseMs, RunMs) ->
-    Call = caller(math, sqrt, [16]),
+    Call = bench_backend:caller(math, sqrt, [16]),
     To = erlang:monotonic_time() + native(RunMs),
     together([fun() -> spaced_loop(Call, PauseMs, To, <<>>) end]).
 
@@ -76,62 +57,32 @@ spaced(PauseMs, RunMs) ->
 %% each summing N squares.
 -spec cpu_bound(pos_integer(), pos_integer(), pos_integer()) -> [float()].
 cpu_bound(Callers, N, Rounds) ->
-    Code = <<"sum(i * i for i in range(", (integer_to_binary(N))/binary, "))">>,
-    Call = caller(builtins, eval, [Code, #{}]),
+    {M, F, Args} = squares(N),
+    Call = bench_backend:caller(M, F, Args),
     Want = {ok, (N - 1) * N * (2 * N - 1) div 6},
     [
         begin
             Begin = erlang:monotonic_time(),
             Results = together([Call || _ <- lists:seq(1, Callers)]),
-            Ms = (erlang:monotonic_time() - Begin) * 1000 / native_per_second(),
+            Ms = ms(erlang:monotonic_time() - Begin),
             [Want = R || R <- Results],
             Ms
         end
      || _ <- lists:seq(1, Rounds)
     ].
 
-%% Internals.
+%% The call that sums N squares.
+-spec squares(pos_integer()) -> {module(), atom(), [term()]}.
+squares(N) ->
+    {builtins, eval, [<<"sum(i * i for i in range(", (integer_to_binary(N))/binary, "))">>, #{}]}.
 
-serve(Port) ->
-    receive
-        {Port, {data, Data}} ->
-            {Function, Args} = binary_to_term(Data),
-            Answer =
-                try
-                    {ok, apply(?MODULE, Function, Args)}
-                catch
-                    Class:Reason:Stack -> {error, {Class, Reason, Stack}}
-                end,
-            port_command(Port, term_to_binary(Answer)),
-            serve(Port);
-        {Port, eof} ->
-            halt(0, [{flush, false}])
-    end.
-
-backend(Backend) ->
-    persistent_term:put(?BACKEND, Backend).
-
-call(M, F, Args) ->
-    (caller(M, F, Args))().
-
-caller(M, F, Args) ->
-    case persistent_term:get(?BACKEND) of
-        py -> fun() -> py:call(M, F, Args) end;
-        {port, Server} -> fun() -> bench_port:call(Server, M, F, Args) end
-    end.
-
-cpu_us() ->
-    lists:sum([bench_proc:cpu_us(Pid) || Pid <- os_pids()]).
-
-%% This node and, if it is another process, its Python.
-os_pids() ->
-    Own = list_to_integer(os:getpid()),
-    case persistent_term:get(?BACKEND) of
-        py -> [Own];
-        {port, Server} -> [Own, bench_port:os_pid(Server)]
-    end.
+%% So many squares as take about the time wanted, in this Python.
+-spec squares_for(pos_integer()) -> pos_integer().
+squares_for(Ms) ->
+    max(1, round(?PROBE * Ms / lists:min(cpu_bound(1, ?PROBE, 3)))).
 
 %% What each fun returns, once all of them have.
+-spec together([fun(() -> Result)]) -> [Result].
 together(Funs) ->
     Self = self(),
     Callers = [spawn_monitor(fun() -> Self ! {self(), F()} end) || F <- Funs],
@@ -145,6 +96,32 @@ together(Funs) ->
         end
      || {Pid, Ref} <- Callers
     ].
+
+-spec native(non_neg_integer()) -> integer().
+native(Ms) ->
+    erlang:convert_time_unit(Ms, millisecond, native).
+
+-spec ms(integer()) -> float().
+ms(Native) ->
+    Native * 1000 / erlang:convert_time_unit(1, second, native).
+
+%% Internals.
+
+serve(Port) ->
+    receive
+        {Port, {data, Data}} ->
+            {Module, Function, Args} = binary_to_term(Data),
+            Answer =
+                try
+                    {ok, apply(Module, Function, Args)}
+                catch
+                    Class:Reason:Stack -> {error, {Class, Reason, Stack}}
+                end,
+            port_command(Port, term_to_binary(Answer)),
+            serve(Port);
+        {Port, eof} ->
+            halt(0, [{flush, false}])
+    end.
 
 caller_loop(Call, From, To) ->
     warm(Call, From, To, 0).
@@ -175,9 +152,3 @@ spaced_loop(Call, PauseMs, To, Samples) ->
         true -> spaced_loop(Call, PauseMs, To, All);
         false -> All
     end.
-
-native(Ms) ->
-    erlang:convert_time_unit(Ms, millisecond, native).
-
-native_per_second() ->
-    erlang:convert_time_unit(1, second, native).

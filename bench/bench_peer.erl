@@ -5,7 +5,7 @@
 %% ends with the reason: a hang is a result, too.
 -module(bench_peer).
 
--export([start/3, stop/1, ask/4]).
+-export([start/3, stop/1, ask/5]).
 
 -export_type([peer/0]).
 
@@ -32,10 +32,10 @@ stop(Peer) ->
     catch port_close(Peer),
     ok.
 
-%% The value of bench_node:Function(Args...).
--spec ask(peer(), atom(), [term()], pos_integer()) -> {ok, term()} | {error, term()}.
-ask(Peer, Function, Args, Timeout) ->
-    try port_command(Peer, term_to_binary({Function, Args})) of
+%% The value of Module:Function(Args...) in the node.
+-spec ask(peer(), module(), atom(), [term()], pos_integer()) -> {ok, term()} | {error, term()}.
+ask(Peer, Module, Function, Args, Timeout) ->
+    try port_command(Peer, term_to_binary({Module, Function, Args})) of
         true ->
             receive
                 {Peer, {data, Data}} -> binary_to_term(Data);

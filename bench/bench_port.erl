@@ -12,7 +12,7 @@
 %% port_server.py.
 -module(bench_port).
 
--export([start/1, stop/1, os_pid/1, call/4, call/5]).
+-export([start/1, stop/1, os_pid/1, call/4, call/5, submit/4, await/2, cast/4]).
 
 -export_type([server/0]).
 
@@ -49,13 +49,22 @@ call(Server, M, F, Args) ->
     call(Server, M, F, Args, infinity).
 
 -spec call(server(), atom(), atom(), [term()], timeout()) -> {ok, term()} | {error, term()}.
-call({Owner, Port}, M, F, Args, Timeout) ->
+call(Server, M, F, Args, Timeout) ->
+    await(submit(Server, M, F, Args), Timeout).
+
+%% Begins a call: its answer is what await/2 gives for the reference.
+-spec submit(server(), atom(), atom(), [term()]) -> reference().
+submit({Owner, Port}, M, F, Args) ->
     Ref = monitor(process, Owner, [{alias, reply_demonitor}]),
-    erlang:port_command(Port, term_to_binary({Ref, M, F, Args})),
+    command(Port, Ref, M, F, Args),
+    Ref.
+
+-spec await(reference(), timeout()) -> {ok, term()} | {error, term()}.
+await(Ref, Timeout) ->
     receive
         {Ref, Result} ->
             Result;
-        {'DOWN', Ref, process, Owner, Reason} ->
+        {'DOWN', Ref, process, _Owner, Reason} ->
             {error, Reason}
     after Timeout ->
         demonitor(Ref, [flush]),
@@ -66,7 +75,16 @@ call({Owner, Port}, M, F, Args, Timeout) ->
         end
     end.
 
+%% A call without an answer: nobody listens to the reference.
+-spec cast(server(), atom(), atom(), [term()]) -> ok.
+cast({_Owner, Port}, M, F, Args) ->
+    command(Port, make_ref(), M, F, Args).
+
 %% Internals.
+
+command(Port, Ref, M, F, Args) ->
+    erlang:port_command(Port, term_to_binary({Ref, M, F, Args})),
+    ok.
 
 init(Parent, Python, Script) ->
     %% -u -E -s: nothing of the environment changes how it runs.

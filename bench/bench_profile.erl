@@ -47,13 +47,13 @@ one([_] = Names) -> Names;
 one(_) -> bench:usage("bench/profile takes one row at a time").
 
 measure({Label, _, _}, Peer, Pids, Data, #{callers := Callers, run_ms := RunMs, graph := Graph}) ->
-    {ok, _} = bench_peer:ask(Peer, load, [Callers, 0, ?WARM_MS], 60000),
+    {ok, _} = bench_peer:ask(Peer, bench_node, load, [Callers, 0, ?WARM_MS], 60000),
     Before = switches(Pids),
     %% perf ends with the sleep that it starts, just before the load does.
     Seconds = io_lib:format("~.3f", [RunMs / 1000]),
     Perf = spawn_perf(Pids, Data, Seconds, Graph),
     {ok, #{samples := Samples, seconds := S, cpu_us := Cpu}} =
-        bench_peer:ask(Peer, load, [Callers, ?WARM_MS, RunMs], RunMs + 60000),
+        bench_peer:ask(Peer, bench_node, load, [Callers, ?WARM_MS, RunMs], RunMs + 60000),
     After = switches(Pids),
     perf_done(Perf),
     #{n := N, p50 := P50} = bench_stats:summary(Samples),

@@ -276,7 +276,7 @@ int epy_compat_imports_refuse(epy_interp *interp, PyObject *source)
 static void *looker_main(void *arg)
 {
     epy_interp *main = arg;
-    PyThreadState *ts = PyThreadState_New(main->state);
+    PyThreadState *ts = epy_memory_enter_new_thread(main);
     if (!ts)
         Py_FatalError("erlang_python: no memory for a thread's state");
     PyEval_RestoreThread(ts);

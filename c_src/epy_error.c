@@ -45,8 +45,10 @@ static PyObject *type_name(PyTypeObject *type)
 }
 
 /* The atom of the exception's type, or of the nearest base that has one (R7). */
-static ERL_NIF_TERM type_atom(PyObject *exception)
+static ERL_NIF_TERM type_atom(ErlNifEnv *env, PyObject *exception)
 {
+    if (Py_IS_TYPE(exception, (PyTypeObject *)PyExc_MemoryError))
+        return enif_make_atom(env, "MemoryError"); /* there may be no memory for its name */
     PyObject *mro = Py_TYPE(exception)->tp_mro;
     for (Py_ssize_t i = 0; mro && i < PyTuple_GET_SIZE(mro); i++) {
         PyObject *name = type_name((PyTypeObject *)PyTuple_GET_ITEM(mro, i));
@@ -87,7 +89,7 @@ ERL_NIF_TERM epy_error_take(epy_conv *c, ERL_NIF_TERM root)
             epy_conv_at(c, root);
         reason = enif_make_tuple3(c->env, epy_atom.conversion, text, c->where);
     } else
-        reason = enif_make_tuple2(c->env, type_atom(exception), text);
+        reason = enif_make_tuple2(c->env, type_atom(c->env, exception), text);
     Py_DECREF(exception);
     return reason;
 }

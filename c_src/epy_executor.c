@@ -99,15 +99,17 @@ static epy_result refusal(epy_request *req, ERL_NIF_TERM reason)
     return (epy_result){.term = epy_error_term(req->env, reason), .failed = true};
 }
 
-/* Nested requests are not measured: they are part of their outer one. */
+/* Nested requests are not measured: they are part of their outer one.  A request that follows
+ * another at once begins when that ended, which saves a look at the clock. */
 static epy_result run_measured(epy_executor *ex, epy_request *req)
 {
-    uint64_t start = req->submitted_ns ? epy_now_ns() : 0;
+    if (!req->submitted_ns)
+        return epy_exec(ex->interp, req);
+    uint64_t start = ex->clock_ns > req->submitted_ns ? ex->clock_ns : epy_now_ns();
     epy_result result = epy_exec(ex->interp, req);
-    if (start) {
-        req->queue_ns = start - req->submitted_ns;
-        req->run_ns = epy_now_ns() - start;
-    }
+    ex->clock_ns = epy_now_ns();
+    req->queue_ns = start - req->submitted_ns;
+    req->run_ns = ex->clock_ns - start;
     return result;
 }
 
@@ -321,6 +323,7 @@ static void loop(epy_executor *ex)
         epy_request *req = next_request(group);
         if (!req) {
             sleep_detached(ex);
+            ex->clock_ns = 0;
             continue;
         }
         atomic_fetch_add_explicit(&group->popped, 1, memory_order_relaxed);
@@ -379,7 +382,7 @@ static void *executor_main(void *arg)
 {
     epy_executor *ex = epy_self = arg;
     ex->interp = ex->group->interp;
-    ex->tstate = PyThreadState_New(ex->interp->state);
+    ex->tstate = epy_memory_enter_new_thread(ex->interp);
     if (!ex->tstate) {
         fail_start(ex);
         return NULL;
@@ -542,6 +545,16 @@ PyObject *epy_executors_frames(epy_interp *interp)
     return list;
 }
 
+bool epy_executors_all_busy(epy_group *group)
+{
+    int busy = 0, serving = atomic_load(&group->serving);
+    for (epy_executor *ex = atomic_load(&group->executors); ex; ex = ex->next) {
+        epy_request *req = atomic_load(&ex->current);
+        busy += req && !atomic_load(&ex->away) && epy_request_state(req) == EPY_REQ_RUNNING;
+    }
+    return serving > 0 && busy >= serving;
+}
+
 bool epy_executors_busy(epy_group *group)
 {
     if (!epy_queue_empty(&group->queue) || !epy_queue_empty(&group->riders))
@@ -621,6 +634,7 @@ static void *subinterp_main(void *arg)
 {
     epy_executor *ex = epy_self = arg;
     ex->interp = ex->group->interp;
+    epy_memory_enter(ex->interp);
     if (!create_subinterp(ex)) {
         fail_start(ex);
         return NULL;

@@ -28,6 +28,7 @@ struct epy_executor {
     unsigned long ident;         /* constant once ready: what PyThreadState_SetAsyncExc takes */
     bool refused;                /* the thread's: an import met a module that refuses */
     atomic_int ready;            /* futex word: see the states in epy_executor.c */
+    uint64_t clock_ns;           /* the thread's: when its last request ended; 0: it slept since */
     epy_counts counts;           /* written by the thread, read by all */
 
     pthread_mutex_t interrupt_lock;   /* guards the delivery of interrupts; never waits */
@@ -86,6 +87,9 @@ EPY_GIL void epy_executor_run(epy_executor *ex, epy_request *req);
  * at its queue; if it was the last that did, a stand-in takes its place. */
 EPY_NOGIL void epy_executor_leave_queue(epy_executor *ex);
 EPY_NOGIL void epy_executor_rejoin_queue(epy_executor *ex);
+
+/* Does each executor that serves run a request at this moment?  A hint. */
+EPY_ANY bool epy_executors_all_busy(epy_group *group);
 
 /* Is a request queued or running in this group? */
 EPY_ANY bool epy_executors_busy(epy_group *group);

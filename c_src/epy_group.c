@@ -127,7 +127,8 @@ bool epy_group_has_work(epy_group *group)
 bool epy_group_first_is_admitted(epy_group *group)
 {
     epy_qnode *first = epy_queue_first(&group->queue);
-    return first && epy_semaphore_is_admitted(EPY_CONTAINER(first, epy_request, node)->number);
+    return first && epy_semaphore_is_admitted(atomic_load_explicit(
+                        &EPY_CONTAINER(first, epy_request, node)->number, memory_order_relaxed));
 }
 
 static void push(epy_group *group, epy_request *req)

@@ -13,7 +13,8 @@
 #include "epy_stats.h"
 
 #define ACCOUNT_NS 10000    /* 1 percent of a timeslice */
-#define FORGIVEN_AFTER 1000 /* good runs, for one that the operating system may have stopped */
+#define STRIKES 3           /* runs past the budget that are one too many */
+#define FORGIVEN_AFTER 1000 /* good runs, after which they are forgotten */
 #define SPINS 100            /* about 2 microseconds */
 #define STACK_NEEDED ((size_t)400 << 10)
 
@@ -47,6 +48,8 @@ static PyThreadState *state_in(epy_interp *interp)
  * take that was worth the pool. */
 static bool enter(epy_interp *interp)
 {
+    if (atomic_load_explicit(&interp->gil_held, memory_order_relaxed) > 0)
+        return false;
     for (int spins = 0; spins < SPINS; spins++) {
         if (!atomic_load_explicit(&interp->inlining, memory_order_relaxed)) {
             if (!epy_gil_is_free(interp->state))
@@ -104,15 +107,17 @@ static void move_back(ErlNifEnv *env, epy_route *route, ERL_NIF_TERM function, u
     enif_free_env(msg);
 }
 
-/* A run that was stopped by the operating system took long as well.  So a function that
- * has proved quick may exceed its budget once in a while. */
+/* A run that the operating system stopped took long as well.  So a function that has been
+ * quick before may exceed its budget now and then. */
 static void judge(ErlNifEnv *env, epy_route *route, ERL_NIF_TERM function, uint64_t ns)
 {
     if (ns <= EPY_INLINE_BUDGET_NS) {
-        atomic_fetch_add_explicit(&route->good_runs, 1, memory_order_relaxed);
+        unsigned good = atomic_fetch_add_explicit(&route->good_runs, 1, memory_order_relaxed);
+        if (good % FORGIVEN_AFTER == FORGIVEN_AFTER - 1)
+            atomic_store_explicit(&route->strikes, 0, memory_order_relaxed);
         return;
     }
-    if (atomic_exchange(&route->good_runs, 0) < FORGIVEN_AFTER)
+    if (atomic_load(&route->good_runs) == 0 || atomic_fetch_add(&route->strikes, 1) + 1 >= STRIKES)
         move_back(env, route, function, ns);
 }
 

@@ -14,6 +14,9 @@ void epy_interp_init(epy_interp *interp, int id, bool own)
     interp->id = id;
     interp->own = own;
     atomic_store(&interp->preloaded, 0);
+    atomic_store(&interp->gil_held, 0);
+    atomic_store(&interp->inlining, false);
+    epy_memory_init(&interp->memory);
     if (!again) { /* else a job that came late is still there, and finds that it is */
         epy_service_init(&interp->service, interp);
         epy_service_init(&interp->reaper, interp);
@@ -86,7 +89,9 @@ static void *end_main(void *arg)
     epy_interp *interp = arg;
     epy_service_stop(&interp->service);
     epy_service_stop(&interp->reaper);
-    PyThreadState *ts = PyThreadState_New(interp->state);
+    /* What Python does at its end must not run short of memory. */
+    (void)epy_memory_set_limit(&interp->memory, 0, NULL, 0);
+    PyThreadState *ts = epy_memory_enter_new_thread(interp);
     if (!ts)
         Py_FatalError("erlang_python: no memory to end an interpreter");
     PyEval_RestoreThread(ts);

@@ -12,6 +12,7 @@
 #define EPY_INTERP_H
 
 #include "epy.h"
+#include "epy_memory.h"
 #include "epy_names.h"
 #include "epy_queue.h"
 #include "epy_service.h"
@@ -42,7 +43,10 @@ struct epy_interp {
     epy_objects objects;
     epy_names names;              /* atoms, and what they are in this interpreter */
     epy_service service;          /* interrupts */
+    epy_memory memory;            /* how much, and the limit */
     epy_service reaper;           /* dropped references: a destructor may block */
+    atomic_int gil_held;          /* ticks that inline calls keep away, as the monitor saw the GIL
+                                     held by others */
     atomic_bool inlining;         /* a scheduler runs a function of the pool inline */
     atomic_uint preloaded;        /* how often code was preloaded; see epy_namespace.c */
 };

@@ -4,9 +4,11 @@
 
 #include "epy_atoms.h"
 #include "epy_executor.h"
+#include "epy_gil.h"
 #include "epy_group.h"
 #include "epy_interrupt.h"
 #include "epy_request.h"
+#include "epy_runtime.h"
 #include "epy_semaphore.h"
 
 #define IDLE_TICKS 20 /* without work, before it sleeps */
@@ -14,6 +16,7 @@
 static atomic_int awake; /* futex word: 0 while the monitor sleeps or is about to */
 
 #define STUCK_TICKS 4    /* after a cancel, before an executor counts as stuck */
+#define GIL_HELD_TICKS 3
 #define MANY_GONE 256    /* cancelled requests in a queue, before they are taken off */
 #define SWEEP_TICKS 50   /* between two looks at all requests that are queued */
 
@@ -61,16 +64,16 @@ static bool look_at_caller(epy_executor *ex, ErlNifEnv *env)
 
 static bool look_at_executors(epy_group *group, ErlNifEnv *env)
 {
-    int running = 0, all = 0;
+    bool running = false;
     for (epy_executor *ex = atomic_load(&group->executors); ex; ex = ex->next) {
-        all += epy_executor_is_live(ex);
-        running += look_at_caller(ex, env);
+        running |= look_at_caller(ex, env);
         look_at_overdue(ex);
     }
     /* A tick ago all were busy, as now: new processes are better bound elsewhere. */
-    atomic_store(&group->unmoved, all > 0 && running == all && group->busy_tick);
-    group->busy_tick = all > 0 && running == all;
-    return running > 0;
+    bool busy = epy_executors_all_busy(group);
+    atomic_store(&group->unmoved, busy && group->busy_tick);
+    group->busy_tick = busy;
+    return running;
 }
 
 /* Ends the executors of a group that was closed; what runs is cancelled level by level,
@@ -84,9 +87,26 @@ static bool look_at_closing(epy_group *group)
     return true;
 }
 
+/* Where threads compute, their GIL is free for moments only, and a scheduler that took one
+ * of these would wait for the next.  See epy_inline.c. */
+static void look_at_gils(void)
+{
+    for (int id = 0; id < EPY_INTERPS_MAX; id++) {
+        epy_interp *interp = epy_runtime_interp(id);
+        if (!interp || interp->own)
+            continue;
+        int ticks = atomic_load(&interp->gil_held);
+        if (!epy_gil_is_free(interp->state) && !atomic_load(&interp->inlining))
+            atomic_store(&interp->gil_held, GIL_HELD_TICKS);
+        else if (ticks > 0)
+            atomic_store(&interp->gil_held, ticks - 1);
+    }
+}
+
 static bool look_at_all(ErlNifEnv *env)
 {
     bool work = false;
+    look_at_gils();
     for (int id = 0; id < epy_group_count(); id++) {
         epy_group *group = epy_group_get(id);
         if (!atomic_load(&group->taken))

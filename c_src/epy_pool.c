@@ -2,6 +2,10 @@
 /* See epy_pool.h. */
 #include "epy_pool.h"
 
+#include "epy_executor.h"
+
+#define BUSY_LOAD 4 /* processes */
+
 static epy_pool table[EPY_POOLS_MAX];
 
 epy_pool *const epy_pool_default = &table[0];
@@ -57,6 +61,14 @@ void epy_pool_free(epy_pool *pool)
     atomic_store(&pool->name, 0);
 }
 
+bool epy_pool_has(const epy_pool *pool, const epy_group *group)
+{
+    for (int i = 0, n = atomic_load(&pool->count); i < n; i++)
+        if (atomic_load(&pool->groups[i]) == group)
+            return true;
+    return false;
+}
+
 static epy_group *group_at(const epy_pool *pool, int i, unsigned *life)
 {
     epy_group *group = atomic_load_explicit(&pool->groups[i], memory_order_acquire);
@@ -70,10 +82,14 @@ epy_group *epy_pool_only_group(const epy_pool *pool, unsigned *life)
                                                                          : NULL;
 }
 
-/* A group whose queue does not move comes after all others. */
-static int load_of(const epy_group *group)
+/* A group whose executors have been busy for a while comes after all others, and one that is
+ * busy at this moment after those with almost as many processes. */
+static int load_of(epy_group *group)
 {
-    return atomic_load(&group->bound) + (atomic_load(&group->unmoved) ? INT32_MAX / 2 : 0);
+    int load = atomic_load(&group->bound);
+    if (epy_executors_all_busy(group))
+        load += BUSY_LOAD;
+    return atomic_load(&group->unmoved) ? load + INT32_MAX / 2 : load;
 }
 
 epy_group *epy_pool_pick(epy_pool *pool, unsigned *life)

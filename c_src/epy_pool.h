@@ -36,6 +36,9 @@ int epy_pool_add(epy_pool *pool, epy_group *group);
 void epy_pool_set_count(epy_pool *pool, int count);
 void epy_pool_free(epy_pool *pool); /* its groups are closed */
 
+/* Is the group one of those in use? */
+EPY_ANY bool epy_pool_has(const epy_pool *pool, const epy_group *group);
+
 /* The group of a pool that has but one, else NULL. */
 EPY_ANY epy_group *epy_pool_only_group(const epy_pool *pool, unsigned *life);
 

@@ -56,7 +56,8 @@ struct epy_request {
     epy_op op;
     epy_manner manner;
     bool slot;                  /* needs one to run, else it is a rider; set before QUEUED, then constant */
-    uint32_t number;            /* with slot: its place in line; see epy_semaphore.h */
+    _Atomic uint32_t number;    /* with slot: its place in line; see epy_semaphore.h.  Also read
+                                   of a request that has just ended, as a hint */
     ErlNifEnv *env;             /* owned; submitter's until queued, then executor's */
     ErlNifPid caller;           /* constant while not FREE */
     ERL_NIF_TERM tag;           /* in env; constant while not FREE: the reply's reference */

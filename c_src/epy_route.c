@@ -82,6 +82,7 @@ bool epy_route_set(ERL_NIF_TERM module, ERL_NIF_TERM function, int target)
     if (r) {
         atomic_store(&r->moved_back_us, 0);
         atomic_store(&r->good_runs, 0);
+        atomic_store(&r->strikes, 0);
         atomic_store(&r->target, target);
     }
     return r || !target;

@@ -22,6 +22,7 @@ typedef struct epy_route {
     atomic_uint moved_back_us; /* how long the run took that ended its inline time; else 0: then
                                   the entry says that the function takes the normal path */
     atomic_uint good_runs;     /* inline, within the budget; see epy_inline.c */
+    atomic_uint strikes;       /* past it, since the last ones were forgotten */
 } epy_route;
 
 #define EPY_ROUTE_INLINE (-1)

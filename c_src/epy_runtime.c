@@ -128,6 +128,7 @@ static PyStatus initialize(void)
     PyStatus status = preinitialize();
     if (PyStatus_Exception(status))
         return status;
+    epy_memory_install();
     PyConfig_InitPythonConfig(&config);
     config.install_signal_handlers = 0; /* signals are Erlang's */
     config.parse_argv = 0;
@@ -154,13 +155,14 @@ static int fail(int code, const char *format, ...)
 static int start_python(void)
 {
     epy_interp *main = &runtime.slots[0];
+    epy_interp_init(main, 0, false);
+    epy_memory_enter(main);
     if (PyImport_AppendInittab("_erlang", epy_module_init) < 0)
         return fail(EPY_ENOMEM, "there is no memory");
     PyStatus status = initialize();
     if (PyStatus_Exception(status))
         return fail(EPY_EPYTHON, "Python does not start: %s",
                     status.err_msg ? status.err_msg : "it exited");
-    epy_interp_init(main, 0, false);
     atomic_store(&runtime.taken[0], true);
     if (epy_interp_setup(main, runtime.config.python_path) == 0)
         return EPY_OK;
@@ -444,6 +446,18 @@ static void run_stop(command *cmd)
 
 /* ---- contexts and pools ---- */
 
+/* The limit comes last, so that the interpreter is there before it holds. */
+static epy_group *open_own(const command *cmd)
+{
+    epy_group *group = open_subinterp(NULL, true, cmd->fixed);
+    if (group && epy_memory_set_limit(&group->interp->memory, cmd->memory_limit, runtime.error,
+                                      sizeof runtime.error) < 0) {
+        epy_group_close(group);
+        return NULL;
+    }
+    return group;
+}
+
 static epy_group *open_context(const command *cmd)
 {
     unsigned life;
@@ -457,7 +471,7 @@ static epy_group *open_context(const command *cmd)
         return NULL;
     }
     switch (cmd->place) {
-    case EPY_PLACE_OWN: return open_subinterp(NULL, true, cmd->fixed);
+    case EPY_PLACE_OWN: return open_own(cmd);
     case EPY_PLACE_MAIN: return open_on(&runtime.slots[0], NULL, 1, cmd->fixed);
     default:
         near = epy_pool_spread(epy_pool_default, &life);

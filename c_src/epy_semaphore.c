@@ -86,8 +86,9 @@ bool epy_semaphore_is_full(void)
 bool epy_semaphore_arrive(epy_request *req)
 {
     req->slot = true;
-    req->number = atomic_fetch_add(&sem.arrived, 1) + 1;
-    return epy_semaphore_is_admitted(req->number);
+    uint32_t number = atomic_fetch_add(&sem.arrived, 1) + 1;
+    atomic_store_explicit(&req->number, number, memory_order_relaxed);
+    return epy_semaphore_is_admitted(number);
 }
 
 /* Leaves the line before its turn; false: it had its turn. */

@@ -43,7 +43,7 @@ void epy_service_loop(epy_service *service)
 static void *service_main(void *arg)
 {
     epy_service *service = arg;
-    PyThreadState *ts = PyThreadState_New(service->interp->state);
+    PyThreadState *ts = epy_memory_enter_new_thread(service->interp);
     if (!ts)
         Py_FatalError("erlang_python: no memory for the service thread's state");
     PyEval_RestoreThread(ts);

@@ -140,6 +140,14 @@ static void count_queued(epy_request *req, void *arg)
         ((int *)arg)[group->id]++;
 }
 
+/* Not one of an interpreter that an earlier start made and this one does not want; processes
+ * that were bound to it then still are. */
+static bool is_in_use(const epy_group *group)
+{
+    return epy_group_is_open(group) && (!group->pool || epy_pool_has(group->pool, group) ||
+                                        atomic_load(&group->bound) > 0);
+}
+
 static ERL_NIF_TERM groups_term(ErlNifEnv *env)
 {
     ERL_NIF_TERM list = enif_make_list(env, 0);
@@ -147,7 +155,7 @@ static ERL_NIF_TERM groups_term(ErlNifEnv *env)
     memset(queued, 0, EPY_GROUPS_MAX * sizeof *queued);
     epy_request_each(count_queued, queued);
     for (int id = epy_group_count() - 1; id >= 0; id--)
-        if (epy_group_is_open(epy_group_get(id)))
+        if (is_in_use(epy_group_get(id)))
             list = enif_make_list_cell(env, group_term(env, epy_group_get(id), queued[id]), list);
     enif_free(queued);
     return list;
@@ -178,10 +186,25 @@ static int count_spares(void)
     return spares;
 }
 
+/* `undefined` where nobody counts. */
+static ERL_NIF_TERM memory_term(ErlNifEnv *env, const epy_interp *interp)
+{
+    return epy_memory_is_counted() ? number(env, epy_memory_used(&interp->memory))
+                                   : epy_atom.undefined;
+}
+
+static ERL_NIF_TERM memory_limit_term(ErlNifEnv *env, const epy_interp *interp)
+{
+    uint64_t limit = epy_memory_limit(&interp->memory);
+    return limit ? number(env, limit) : epy_atom.infinity;
+}
+
 static ERL_NIF_TERM interp_term(ErlNifEnv *env, const epy_interp *interp)
 {
     ERL_NIF_TERM map = put(env, enif_make_new_map(env), "id", enif_make_int(env, interp->id));
     map = put(env, map, "own", interp->own ? epy_atom.true_ : epy_atom.false_);
+    map = put(env, map, "memory", memory_term(env, interp));
+    map = put(env, map, "memory_limit", memory_limit_term(env, interp));
     return put(env, map, "unresponsive", is_unresponsive(interp) ? epy_atom.true_ : epy_atom.false_);
 }
 

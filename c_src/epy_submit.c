@@ -332,7 +332,7 @@ static void refuse_service(ErlNifEnv *env, epy_request *req, uint64_t id)
     if (!epy_request_move_id(req, id, EPY_REQ_QUEUED, EPY_REQ_DONE))
         return; /* it ran before that */
     ErlNifEnv *msg = enif_alloc_env();
-    ERL_NIF_TERM result = epy_error_term(msg, epy_atom.cancelled);
+    ERL_NIF_TERM result = epy_error_term(msg, epy_atom.not_running);
     epy_event_reply(enif_send(env, &req->caller, msg, epy_request_message(req, msg, result)));
     enif_free_env(msg);
 }

@@ -12,6 +12,7 @@ EPY_SOURCES += epy_route.c      # which pool a call goes to
 EPY_SOURCES += epy_pool.c       # names for groups of executors
 EPY_SOURCES += epy_group.c      # a queue and the executors that serve it
 EPY_SOURCES += epy_interp.c     # interpreters
+EPY_SOURCES += epy_memory.c     # memory by interpreter, and its limit
 EPY_SOURCES += epy_executor.c   # the threads that run requests
 EPY_SOURCES += epy_inline.c     # calls that run on the caller's scheduler
 EPY_SOURCES += epy_gil.c        # whether a GIL is held

@@ -7,10 +7,19 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([run/1]).
+-export([run/1, state/0, check_state/2]).
 
 -type options() :: #{seconds := pos_integer(), processes => pos_integer(), kill => boolean(),
                      seed => integer()}.
+
+%% What the callers share: where they count, two contexts, and how many casts were begun,
+%% made and done.
+-record(shared, {counts, contexts, casts}).
+
+-define(POOL, load_pool).
+-define(BEGUN, 1).
+-define(MADE, 2).
+-define(DONE, 3).
 
 %% Counts by kind of operation and outcome.  Exits when an answer is wrong.
 -spec run(options()) -> #{term() => non_neg_integer()}.
@@ -18,20 +27,40 @@ run(Options) ->
     Seed = maps:get(seed, Options, erlang:system_time(microsecond)),
     io:format("seed ~b~n", [Seed]),
     rand:seed(exsss, Seed),
-    ok = register_functions(),
+    Casts = counters:new(3, [atomics]),
+    ok = register_functions(Casts),
     Counts = ets:new(counts, [public, {write_concurrency, true}]),
     Before = {py_test:threads(), erlang:system_info(process_count)},
-    Processes = [start_caller(Counts) || _ <- lists:seq(1, maps:get(processes, Options, 30))],
+    Contexts = start_contexts(),
+    Shared = #shared{counts = Counts, contexts = Contexts, casts = Casts},
+    Processes = [start_caller(Shared) || _ <- lists:seq(1, maps:get(processes, Options, 30))],
     End = erlang:monotonic_time(millisecond) + 1000 * maps:get(seconds, Options),
-    Left = supervise(Processes, Counts, End, maps:get(kill, Options, true)),
+    Left = supervise(Processes, Shared, End, maps:get(kill, Options, true)),
     [finish(Process) || Process <- Left],
     ok = check_usable(),
+    ok = check_casts(Casts),
+    ok = check_contexts(Contexts),
+    ok = stop_contexts(Contexts),
     ok = check_nothing_left(Before),
     Result = maps:from_list(ets:tab2list(Counts)),
     ets:delete(Counts),
     Result.
 
-register_functions() ->
+%% One context is free to take another thread, the other has one for ever.
+start_contexts() ->
+    {ok, _} = py_context_router:start_pool(?POOL, 2, worker),
+    [begin
+         {ok, Context} = py_context:new(Options),
+         ok = py_context:exec(Context, <<"def load_plain(x): return [x]\nload_state = 'kept'">>),
+         Context
+     end || Options <- [#{}, #{thread => true}]].
+
+stop_contexts(Contexts) ->
+    [ok = py_context:destroy(Context) || Context <- Contexts],
+    py_context_router:stop_pool(?POOL).
+
+register_functions(Casts) ->
+    ok = py:register_function(load_cast, fun([]) -> ok = counters:add(Casts, ?DONE, 1), none end),
     ok = py:register_function(load_echo, fun([X]) -> X end),
     ok = py:register_function(load_fail, fun([X]) -> error({load, X}) end),
     ok = py:register_function(load_nest, fun([X]) -> py:call('__main__', load_plain, [X]) end),
@@ -40,12 +69,12 @@ register_functions() ->
 
 %%% Callers
 
-start_caller(Counts) ->
+start_caller(Shared) ->
     Seed = rand:uniform(1 bsl 30),
     spawn_monitor(fun() ->
                           rand:seed(exsss, Seed),
                           ok = define(),
-                          caller(Counts, 0)
+                          caller(Shared, 0)
                   end).
 
 define() ->
@@ -62,20 +91,21 @@ define() ->
               "    except erlang.Error as e: return e.reason\n"
               "def load_raise(x): raise KeyError(x)\n">>).
 
-caller(Counts, N) ->
+caller(#shared{counts = Counts} = Shared, N) ->
     receive
         finish -> [] = py_test:messages(), ok
     after 0 ->
-        {Kind, Call, Right} = operation(N),
+        {Kind, Call, Right} = operation(rand:uniform(20), N, Shared),
         Timeout = timeout(),
         Answer = Call(Timeout),
         Outcome = case Answer of
                       {error, timeout} when Timeout =/= infinity -> timeout;
+                      {ok, {error, timeout}} when Kind =:= nest, Timeout =/= infinity -> timeout;
                       Right -> right;
                       Wrong -> exit({wrong_answer, Kind, Wrong, Right})
                   end,
         ets:update_counter(Counts, {Kind, Outcome}, 1, {{Kind, Outcome}, 0}),
-        caller(Counts, N + 1)
+        caller(Shared, N + 1)
     end.
 
 %% One of ten calls has little time.
@@ -86,39 +116,83 @@ timeout() ->
         _ -> infinity
     end.
 
-operation(N) ->
-    case rand:uniform(12) of
-        1 -> {sqrt, fun(T) -> py:call(math, sqrt, [N * N], #{}, T) end, {ok, float(N)}};
-        2 -> {plain, fun(T) -> py:call('__main__', load_plain, [N], #{}, T) end, {ok, [N]}};
-        3 -> {eval, fun(T) -> py:eval(<<"a + b">>, #{a => N, b => 1}, T) end, {ok, N + 1}};
-        4 -> {exec, fun(_) -> ok = py:exec(["x = ", integer_to_list(N)]), py:eval(<<"x">>) end, {ok, N}};
-        5 -> {loop, fun(T) -> py:call('__main__', load_loop, [20000], #{}, T) end, {ok, 20000}};
-        6 -> {sleep, fun(T) -> py:call(time, sleep, [0.002], #{}, T) end, {ok, none}};
-        7 -> {echo, fun(T) -> py:call('__main__', load_echo, [{N, a}], #{}, T) end, {ok, {N, a}}};
-        8 -> {nest, fun(T) -> py:call('__main__', load_nest, [N], #{}, T) end, {ok, {ok, [N]}}};
-        9 -> {fail, fun(T) -> py:call('__main__', load_fail, [N], #{}, T) end, {ok, {load, N}}};
-        10 -> Key = integer_to_binary(N),
-              {raise, fun(T) -> py:call('__main__', load_raise, [N], #{}, T) end, {error, {'KeyError', Key}}};
-        11 -> {slow, fun(T) -> py:call('__main__', load_slow, [N], #{}, T) end, {ok, N}};
-        12 -> Value = #{n => N, <<"l">> => lists:seq(1, N rem 50), t => {1.5, none, <<N:64>>}},
-              {value, fun(T) -> py:eval(<<"v">>, #{v => Value}, T) end, {ok, Value}}
-    end.
+operation(1, N, _) ->
+    {sqrt, fun(T) -> py:call(math, sqrt, [N * N], #{}, T) end, {ok, float(N)}};
+operation(2, N, _) ->
+    {plain, fun(T) -> py:call('__main__', load_plain, [N], #{}, T) end, {ok, [N]}};
+operation(3, N, _) ->
+    {eval, fun(T) -> py:eval(<<"a + b">>, #{a => N, b => 1}, T) end, {ok, N + 1}};
+operation(4, N, _) ->
+    {exec, fun(_) -> ok = py:exec(["x = ", integer_to_list(N)]), py:eval(<<"x">>) end, {ok, N}};
+operation(5, _, _) ->
+    {loop, fun(T) -> py:call('__main__', load_loop, [20000], #{}, T) end, {ok, 20000}};
+operation(6, _, _) ->
+    {sleep, fun(T) -> py:call(time, sleep, [0.002], #{}, T) end, {ok, none}};
+operation(7, N, _) ->
+    {echo, fun(T) -> py:call('__main__', load_echo, [{N, a}], #{}, T) end, {ok, {N, a}}};
+operation(8, N, _) ->
+    {nest, fun(T) -> py:call('__main__', load_nest, [N], #{}, T) end, {ok, {ok, [N]}}};
+operation(9, N, _) ->
+    {fail, fun(T) -> py:call('__main__', load_fail, [N], #{}, T) end, {ok, {load, N}}};
+operation(10, N, _) ->
+    Key = integer_to_binary(N),
+    {raise, fun(T) -> py:call('__main__', load_raise, [N], #{}, T) end, {error, {'KeyError', Key}}};
+operation(11, N, _) ->
+    {slow, fun(T) -> py:call('__main__', load_slow, [N], #{}, T) end, {ok, N}};
+operation(12, N, _) ->
+    Value = #{n => N, <<"l">> => lists:seq(1, N rem 50), t => {1.5, none, <<N:64>>}},
+    {value, fun(T) -> py:eval(<<"v">>, #{v => Value}, T) end, {ok, Value}};
+operation(13, N, _) ->
+    {pool, fun(T) -> py:call(?POOL, math, sqrt, [N * N], #{}, T) end, {ok, float(N)}};
+operation(14, N, _) ->
+    {io, fun(T) -> py:call(io, erlang, call, [load_slow, N], #{}, T) end, {ok, N}};
+operation(15, N, Shared) ->
+    Context = context(Shared),
+    {context, fun(T) -> py_context:call(Context, '__main__', load_plain, [N], #{}, T) end, {ok, [N]}};
+operation(16, _, Shared) ->
+    Context = context(Shared),
+    {context_eval, fun(T) -> py_context:eval(Context, <<"load_state">>, #{}, T) end, {ok, <<"kept">>}};
+operation(17, _, #shared{casts = Casts}) ->
+    {cast, fun(_) ->
+                   ok = counters:add(Casts, ?BEGUN, 1),
+                   ok = py:cast(erlang, call, [load_cast]),
+                   counters:add(Casts, ?MADE, 1)
+           end, ok};
+operation(18, N, _) ->
+    {spawn_call, fun(T) -> py:await(py:spawn_call('__main__', load_echo, [N]), T) end, {ok, N}};
+operation(19, N, _) ->
+    {cancel, fun(_) ->
+                     Ref = case N rem 3 of
+                               0 -> py:spawn_call(math, sqrt, [N]);
+                               1 -> py:spawn_call('__main__', load_loop, [20000]);
+                               2 -> py:spawn_call(time, sleep, [0.002])
+                           end,
+                     [erlang:yield() || _ <- lists:seq(1, N rem 20)],
+                     py:cancel(Ref)
+             end, ok};
+operation(20, N, _) ->
+    {parallel, fun(_) -> py:parallel([{builtins, abs, [-N]}, {erlang, call, [load_echo, N]}, {time, sleep, [0.001]},
+                                      {operator, truediv, [1, 0]}])
+               end, {ok, [{ok, N}, {ok, N}, {ok, none}, {error, {'ZeroDivisionError', <<"division by zero">>}}]}}.
+
+context(#shared{contexts = Contexts}) ->
+    lists:nth(rand:uniform(length(Contexts)), Contexts).
 
 %%% Their life
 
-supervise(Processes, Counts, End, Kill) ->
+supervise(Processes, Shared, End, Kill) ->
     Left = End - erlang:monotonic_time(millisecond),
     receive
         {'DOWN', _, process, _, Reason} -> error({caller_died, Reason})
     after max(0, min(Left, rand:uniform(4))) ->
         case Left > 0 of
-            true when Kill -> supervise(replace_one(Processes, Counts), Counts, End, Kill);
-            true -> supervise(Processes, Counts, End, Kill);
+            true when Kill -> supervise(replace_one(Processes, Shared), Shared, End, Kill);
+            true -> supervise(Processes, Shared, End, Kill);
             false -> Processes
         end
     end.
 
-replace_one(Processes, Counts) ->
+replace_one(Processes, #shared{counts = Counts} = Shared) ->
     {Pid, Monitor} = Victim = lists:nth(rand:uniform(length(Processes)), Processes),
     exit(Pid, kill),
     receive
@@ -126,7 +200,7 @@ replace_one(Processes, Counts) ->
         {'DOWN', Monitor, process, Pid, Reason} -> error({caller_died, Reason})
     end,
     ets:update_counter(Counts, killed, 1, {killed, 0}),
-    [start_caller(Counts) | lists:delete(Victim, Processes)].
+    [start_caller(Shared) | lists:delete(Victim, Processes)].
 
 finish({Pid, Monitor}) ->
     Pid ! finish,
@@ -148,9 +222,71 @@ check_usable() ->
     [] = py_test:messages(),
     ok.
 
+%% Of a cast whose caller was killed nobody knows whether it was made.
+check_casts(Casts) ->
+    py_test:wait_until(fun() -> counters:get(Casts, ?DONE) >= counters:get(Casts, ?MADE) end),
+    py_test:wait_until(fun() -> py_semaphore:current() =:= 0 end),
+    ?assert(counters:get(Casts, ?DONE) =< counters:get(Casts, ?BEGUN)),
+    ok.
+
+check_contexts(Contexts) ->
+    [?assertEqual({ok, <<"kept">>}, py_context:eval(Context, <<"load_state">>, #{}, 10000)) || Context <- Contexts],
+    0 = py_semaphore:current(),
+    0 = py_test:waiting_in_line(),
+    ok.
+
 %% Spare executors stay, and are bounded.
 check_nothing_left({Threads, Processes}) ->
     Most = Threads + 2 * 64,
     ?assert(py_test:threads() =< Most),
     py_test:wait_until(fun() -> erlang:system_info(process_count) =< Processes + 2 end),
     ok.
+
+%%% Before and after
+
+%% What must be the same when nothing runs, or not grow beyond measure.
+state() ->
+    py_test:wait_until(fun() -> py_semaphore:current() =:= 0 end),
+    py_test:wait_until(fun() ->
+                               0 =:= lists:sum([Stuck + Queued + Calling
+                                                || #{stuck := Stuck, queued := Queued, waiting_in_callback := Calling}
+                                                       <- py_test:groups()])
+                       end),
+    {ok, Descriptors} = file:list_dir("/proc/self/fd"),
+    Groups = py_test:groups(),
+    %% Executors start when they are needed, up to those that are wanted, and others stay
+    %% parked for those that wait at once: how many of each there are is chance.
+    [?assert(N - Parked =< Wanted orelse Group)
+     || #{executors := N, parked := Parked, wanted := Wanted} = Group <- Groups],
+    #{threads => py_test:threads() - lists:sum([N || #{executors := N} <- Groups]),
+      executors => lists:sort([{Pool, Wanted} || #{pool := Pool, wanted := Wanted} <- Groups]),
+      processes => erlang:system_info(process_count),
+      descriptors => length(Descriptors),
+      kilobytes => py_test:resident() div 1024}.
+
+%% After, against before.  Threads of contexts that were closed end when their calls do.
+check_state(First, Before) ->
+    After = settled(First, maps:get(threads, Before), 100),
+    io:format("before: ~p~nafter: ~p~n", [Before, After]),
+    ?assertEqual(maps:get(executors, Before), maps:get(executors, After)),
+    [?assert(maps:get(Key, After) =< maps:get(Key, Before) + Slack orelse {Key, Before, After})
+     || {Key, Slack} <- [{threads, 2}, {processes, 2}, {descriptors, 2}]],
+    ?assert(maps:get(kilobytes, After) =< maps:get(kilobytes, Before) + growth()
+            orelse py_test:sanitizer(address) orelse {kilobytes, Before, After}),
+    {0, _, 0} = py_nif:slots(),
+    ok.
+
+settled(#{threads := Threads} = State, Most, Tries) when Threads =< Most + 2; Tries =:= 0 ->
+    State;
+settled(_State, Most, Tries) ->
+    timer:sleep(100),
+    settled(state(), Most, Tries - 1).
+
+%% What allocators may keep.  Python 3.13t does not free a function that is released on
+%% another thread than the one that made it, as namespaces of processes are: some 400 bytes
+%% for each function of each process.
+growth() ->
+    case py_test:mode() of
+        free_threaded -> 90 * 1024;
+        _ -> 30 * 1024
+    end.

@@ -12,10 +12,12 @@
 -export([cases/1, start/1, stop/1, restart/1, restore/0]).
 -export([mode/0, variant/0, shared_mode/0, only_in_shared_modes/0, sanitizer/1, fewer/1]).
 -export([through/1, define/1, write_module/3]).
--export([worker/0, workers_apart/1, run/2, start/2, answer/1, answer/2, end_worker/1, kill/1, in_process/1, at_once/1]).
+-export([worker/0, workers_apart/1, run/2, start/2, answer/1, answer/2, end_worker/1, kill/1]).
+-export([in_process/1, at_once/1]).
 -export([register_hold/0, hold/1, holder/0, holder/1, await_held/1, held/0, let_go/1, none_held/0]).
 -export([block/1, open_blocked/1, release/1, let_all_go/1, answer_after_release/2, wait_until/1, wait_until/2]).
--export([messages/0, milliseconds/1, within/3, threads/0, resident/0, waiting_in_line/0, groups/0]).
+-export([messages/0, milliseconds/1, within/3, threads/0, thread_names/0, await_threads/1, resident/0]).
+-export([waiting_in_line/0, groups/0, await_at_work/2]).
 -export([log_start/0, log_stop/1, log_await/2, log/2]).
 -export([node/1, node/2]).
 
@@ -63,7 +65,7 @@ restore() ->
 
 nothing_left(Time) ->
     case py_semaphore:current() of
-        0 -> py_semaphore:max_concurrent() =:= ?MAX_CONCURRENT orelse py_semaphore:set_max_concurrent(?MAX_CONCURRENT) =:= ok;
+        0 -> ok =:= py_semaphore:set_max_concurrent(?MAX_CONCURRENT);
         N when is_integer(N), Time > 0 -> timer:sleep(10), nothing_left(Time - 10);
         _ -> false
     end.
@@ -327,6 +329,22 @@ threads() ->
     {ok, Tasks} = file:list_dir("/proc/self/task"),
     length(Tasks).
 
+%% As many again as there were; threads that end do so in a moment.
+await_threads(Names) ->
+    await_threads(Names, 10000).
+
+await_threads(Names, Time) ->
+    Now = thread_names(),
+    case length(Now) > length(Names) of
+        true when Time > 0 -> timer:sleep(10), await_threads(Names, Time - 10);
+        true -> error({more_threads, Now -- Names});
+        false -> ok
+    end.
+
+thread_names() ->
+    {ok, Tasks} = file:list_dir("/proc/self/task"),
+    lists:sort([Name || Task <- Tasks, {ok, Name} <- [file:read_file("/proc/self/task/" ++ Task ++ "/comm")]]).
+
 %% Bytes.
 resident() ->
     {ok, Text} = file:read_file("/proc/self/statm"),
@@ -342,6 +360,17 @@ waiting_in_line() ->
 groups() ->
     #{groups := Groups} = py_nif:stats(),
     Groups.
+
+%% How many executors of a pool are awake, and neither stuck nor in a callback.
+at_work(Pool) ->
+    lists:sum([Executors - Idle - Stuck - Calling
+               || #{pool := P, executors := Executors, idle := Idle, stuck := Stuck, waiting_in_callback := Calling}
+                      <- groups(), P =:= Pool]).
+
+%% So many are, and nothing waits for them.
+await_at_work(Pool, N) ->
+    Queued = fun() -> lists:sum([Q || #{pool := P, queued := Q} <- groups(), P =:= Pool]) end,
+    wait_until(fun() -> at_work(Pool) =:= N andalso Queued() =:= 0 end).
 
 %%% The log
 

@@ -5,20 +5,42 @@
 %% invariants must hold: every answer right, no message left, no thread and no memory more
 %% than after the first rounds.
 %%
-%% Started by tests/stress/run as: erl ... -s py_stress main -extra SECONDS SEED
+%% Or, as killed/0, one round of that length, with callers killed all the time: afterwards
+%% slots, executors, threads, descriptors and memory are back where they were.
+%%
+%% Started by tests/stress/run as: erl ... -s py_stress main|killed -extra SECONDS SEED
 -module(py_stress).
 
--export([main/0]).
+-export([main/0, killed/0]).
 
 -define(WARM_UP, 3).    % rounds that may still grow
 -define(ROUND, 3).      % seconds
 
 main() ->
+    run(fun(Seconds, Seed) ->
+                Rounds = rounds(1, erlang:monotonic_time(second) + Seconds, Seed, none),
+                io:format("~b rounds: all right~n", [Rounds])
+        end).
+
+killed() ->
+    run(fun(Seconds, Seed) ->
+                {ok, _} = application:ensure_all_started(erlang_python),
+                %% What is made at the first time stays.
+                _ = py_load:run(#{seconds => ?WARM_UP * ?ROUND, seed => Seed, processes => 40}),
+                Before = py_load:state(),
+                Counts = py_load:run(#{seconds => Seconds, seed => Seed + 1, processes => 40}),
+                Killed = maps:get(killed, Counts),
+                io:format("~b calls, ~b timeouts, ~b killed~n", [sum(right, Counts), sum(timeout, Counts), Killed]),
+                ok = py_load:check_state(py_load:state(), Before),
+                %% Some seconds kill hundreds already.
+                Killed >= 15 * Seconds orelse error({too_few, Killed}),
+                {ok, 4.0} = py:call(math, sqrt, [16])
+        end).
+
+run(Fun) ->
     [Seconds, Seed] = [list_to_integer(Text) || Text <- init:get_plain_arguments()],
-    try rounds(1, erlang:monotonic_time(second) + Seconds, Seed, none) of
-        Rounds ->
-            io:format("~b rounds: all right~n", [Rounds]),
-            halt(0)
+    try Fun(Seconds, Seed) of
+        _ -> halt(0)
     catch
         Class:Reason:Stack ->
             io:format("~tp: ~tp~n~tp~n", [Class, Reason, Stack]),
@@ -27,6 +49,8 @@ main() ->
 
 rounds(N, End, Seed, Baseline0) ->
     {ok, _} = application:ensure_all_started(erlang_python),
+    %% With and without a line for the slots.
+    ok = py_semaphore:set_max_concurrent(case N rem 2 of 0 -> 1000; 1 -> 5 end),
     Counts = py_load:run(#{seconds => ?ROUND, seed => Seed + N, processes => 10 + N rem 40}),
     stop_under_load(Seed + N),
     Now = {py_test:threads(), py_test:resident() div 1024},
@@ -54,10 +78,13 @@ stop_under_load(Seed) ->
     ok.
 
 until_it_stops(N) ->
-    Answer = case N rem 3 of
+    Answer = case N rem 6 of
                  0 -> py:call(math, sqrt, [16]);
                  1 -> py:call(time, sleep, [0.01], #{}, 5);
-                 2 -> py:eval(<<"sum(range(1000))">>)
+                 2 -> py:eval(<<"sum(range(1000))">>);
+                 3 -> py:call(io, math, sqrt, [16]);
+                 4 -> py:await(py:spawn_call(math, sqrt, [16]));
+                 5 -> first(py:parallel([{math, sqrt, [16]}, {math, sqrt, [25]}]))
              end,
     case Answer of
         {error, Reason} when Reason =:= not_running; Reason =:= cancelled -> {stopped, py_test:messages()};
@@ -65,12 +92,18 @@ until_it_stops(N) ->
         {ok, _} -> until_it_stops(N + 1)
     end.
 
+%% A stop may come between two of them.
+first({ok, Results}) -> hd(lists:sort(fun(A, _) -> element(1, A) =:= error end, Results));
+first(Error) -> Error.
+
 check_growth(N, Now, none) when N < ?WARM_UP -> _ = Now, none;
 check_growth(_N, Now, none) -> Now;
 check_growth(N, {Threads, Resident}, {Threads0, Resident0} = Baseline) ->
     Threads =< Threads0 + 64 orelse error({threads, Threads0, Threads}),
-    %% What the allocators keep varies; a leak per call would be far beyond this.
-    Most = Resident0 + 30 * 1024 + N * 50,
+    %% What the allocators keep varies; a leak per call would be far beyond this.  For
+    %% the functions of each process that free_threaded Python loses see py_load.
+    Lost = case py_test:mode() of free_threaded -> 2000; _ -> 50 end,
+    Most = Resident0 + 30 * 1024 + N * Lost,
     Resident =< Most orelse error({kilobytes, Resident0, Resident}),
     Baseline.
 

@@ -282,23 +282,27 @@ stacks_of_an_idle_node_are_harmless(_Config) ->
 
 %% faulthandler and tracemalloc are about the process, so a sub-interpreter may not have
 %% them.
-a_module_that_refuses_is_served_by_the_main_interpreter(_Config) ->
+a_module_that_refuses_is_served_by_the_main_interpreter(Config) ->
     py_test:mode() =:= subinterp orelse throw({skip, "only subinterp mode has interpreters that modules refuse"}),
+    %% A module of its own, as one is told of once in the life of the node.
+    Dir = py_test:write_module(Config, info_refuser, <<"from faulthandler import is_enabled\n">>),
+    ok = py_import:add_path(Dir),
     Log = py_test:log_start(),
     Workers = py_test:workers_apart(py:num_executors()),
     [begin
-         {ok, Enabled} = py_test:run(W, fun() -> py:call(faulthandler, is_enabled, []) end),
+         {ok, Enabled} = py_test:run(W, fun() -> py:call(info_refuser, is_enabled, []) end),
          ?assert(is_boolean(Enabled))
      end || _ <- [1, 2], W <- Workers],
     [py_test:end_worker(W) || W <- Workers],
-    _ = py_test:log_await(Log, {notice, "faulthandler"}),
+    _ = py_test:log_await(Log, {notice, "info_refuser"}),
     {ok, {0, 0}} = py:call(tracemalloc, get_traced_memory, []),
     %% Such a module is known from then on, and said once.
-    ?assert(lists:member(<<"faulthandler">>, refused())),
+    ?assert(lists:member(<<"info_refuser">>, refused())),
     _ = py_test:log_await(Log, {notice, "tracemalloc"}),
-    ?assertEqual([], [Text || {_, Text} <- py_test:log_stop(Log), has(Text, <<"faulthandler">>)]),
+    ?assertEqual([], [Text || {_, Text} <- py_test:log_stop(Log), has(Text, <<"info_refuser">>)]),
     %% Others of the process are where they were.
-    {ok, 4.0} = py:call(math, sqrt, [16]).
+    {ok, 4.0} = py:call(math, sqrt, [16]),
+    ok = py_import:clear_paths().
 
 refused() ->
     #{refused_modules := Refused} = py_nif:stats(),

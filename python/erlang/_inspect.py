@@ -73,5 +73,6 @@ def trace_start(frames: int, is_parallel: bool) -> None:
 
 
 def trace_stop() -> None:
+    """Ends the tracing of allocations and forgets what was traced."""
     import tracemalloc
     tracemalloc.stop()

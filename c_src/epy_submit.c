@@ -193,6 +193,31 @@ static ERL_NIF_TERM submit_nested(ErlNifEnv *env, epy_request *req, const target
 
 /* ---- from outside ---- */
 
+static void refuse(ErlNifEnv *env, epy_request *req)
+{
+    epy_event_count(EPY_OVERLOADED);
+    if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE)) {
+        ERL_NIF_TERM reason = epy_semaphore_overloaded(req->env);
+        epy_event_reply(epy_request_reply(env, req, epy_error_term(req->env, reason)));
+    }
+    epy_request_free(req);
+}
+
+/* Where nobody may wait, one that is not admitted is not queued: an executor that has nothing
+ * else to do might run it before its caller gives it up. */
+static ERL_NIF_TERM turn_away(ErlNifEnv *env, epy_request *req, ERL_NIF_TERM id)
+{
+    epy_semaphore_end(env, req->number, false);
+    if (req->manner != EPY_SYNC) {
+        refuse(env, req);
+        return id;
+    }
+    epy_event_count(EPY_OVERLOADED);
+    (void)epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE); /* nobody else knows it */
+    epy_request_free(req);
+    return epy_atom.overloaded;
+}
+
 static ERL_NIF_TERM submit_admitted(ErlNifEnv *env, const input *in, epy_request *req)
 {
     /* The id first: once queued, the request may end at any moment. */
@@ -203,6 +228,8 @@ static ERL_NIF_TERM submit_admitted(ErlNifEnv *env, const input *in, epy_request
         return id;
     }
     bool admitted = epy_semaphore_arrive(req);
+    if (!admitted && epy_semaphore_timeout() == 0 && in->op != EPY_OP_SLOT)
+        return turn_away(env, req, id);
     if (in->op == EPY_OP_SLOT)
         epy_semaphore_acquire(env, req);
     else
@@ -250,27 +277,6 @@ ERL_NIF_TERM epy_submit(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NI
 
 /* ---- without a waiting process ---- */
 
-/* There is no slot and nobody may wait for one. */
-static bool is_refused_at_once(const input *in)
-{
-    if (epy_semaphore_is_full())
-        return true;
-    if (epy_semaphore_timeout() > 0 || atomic_load(&in->ns->slots) > 0)
-        return false;
-    epy_slots slots = epy_semaphore_slots();
-    return slots.current >= slots.max;
-}
-
-static void refuse(ErlNifEnv *env, epy_request *req)
-{
-    epy_event_count(EPY_OVERLOADED);
-    if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE)) {
-        ERL_NIF_TERM reason = epy_semaphore_overloaded(req->env);
-        epy_event_reply(epy_request_reply(env, req, epy_error_term(req->env, reason)));
-    }
-    epy_request_free(req);
-}
-
 /* The request's tag becomes a new ticket that names it. */
 static ERL_NIF_TERM make_ticket(ErlNifEnv *env, epy_request *req)
 {
@@ -305,7 +311,7 @@ ERL_NIF_TERM epy_submit_async(ErlNifEnv *env, epy_manner manner, ERL_NIF_TERM ns
         req->caller = server;
     else
         result = make_ticket(env, req);
-    if (is_refused_at_once(&in))
+    if (epy_semaphore_is_full())
         refuse(env, req);
     else
         (void)submit_admitted(env, &in, req);

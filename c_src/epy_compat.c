@@ -3,10 +3,12 @@
 #include "epy_compat.h"
 
 #include "epy_atoms.h"
+#include "epy_error.h"
 #include "epy_executor.h"
 #include "epy_request.h"
 #include "epy_route.h"
 #include "epy_runtime.h"
+#include "epy_stats.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,21 +41,13 @@ static bool add_name(names *list, const char *text)
     return new;
 }
 
-static ERL_NIF_TERM binary(ErlNifEnv *env, const char *text)
-{
-    ERL_NIF_TERM term;
-    size_t n = strlen(text);
-    memcpy(enif_make_new_binary(env, n, &term), text, n);
-    return term;
-}
-
 static ERL_NIF_TERM list_term(ErlNifEnv *env, names *list)
 {
     ERL_NIF_TERM term = enif_make_list(env, 0);
     pthread_mutex_lock(&list->lock);
     for (int i = list->n; i-- > 0;)
         if (list->texts[i]) /* else there was no memory for it */
-            term = enif_make_list_cell(env, binary(env, list->texts[i]), term);
+            term = enif_make_list_cell(env, epy_binary_term(env, list->texts[i], strlen(list->texts[i])), term);
     pthread_mutex_unlock(&list->lock);
     return term;
 }
@@ -68,17 +62,11 @@ ERL_NIF_TERM epy_compat_gil_enablers(ErlNifEnv *env)
     return list_term(env, &gil_enablers);
 }
 
-/* R10: {py_event, {What, Name}} to the process that logs it. */
 static void tell(ERL_NIF_TERM what, const char *text)
 {
-    ErlNifPid to;
     ErlNifEnv *env = enif_alloc_env();
-    if (env && enif_whereis_pid(NULL, epy_atom.py_events, &to)) {
-        ERL_NIF_TERM event = enif_make_tuple2(env, what, binary(env, text));
-        (void)enif_send(NULL, &to, env, enif_make_tuple2(env, epy_atom.py_event, event));
-    }
     if (env)
-        enif_free_env(env);
+        epy_event_tell(NULL, env, enif_make_tuple2(env, what, epy_binary_term(env, text, strlen(text))));
 }
 
 /* ---- the look ---- */

@@ -11,7 +11,7 @@ ERL_NIF_TERM epy_error_term(ErlNifEnv *env, ERL_NIF_TERM reason)
     return enif_make_tuple2(env, epy_atom.error, reason);
 }
 
-static ERL_NIF_TERM make_binary(ErlNifEnv *env, const char *data, size_t size)
+ERL_NIF_TERM epy_binary_term(ErlNifEnv *env, const char *data, size_t size)
 {
     ERL_NIF_TERM term;
     unsigned char *p = enif_make_new_binary(env, size, &term);
@@ -69,10 +69,10 @@ static ERL_NIF_TERM message(ErlNifEnv *env, PyObject *exception)
     PyObject *utf8 = text ? PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace") : NULL;
     ERL_NIF_TERM term;
     if (utf8)
-        term = make_binary(env, PyBytes_AS_STRING(utf8), (size_t)PyBytes_GET_SIZE(utf8));
+        term = epy_binary_term(env, PyBytes_AS_STRING(utf8), (size_t)PyBytes_GET_SIZE(utf8));
     else {
         PyErr_Clear(); /* an error within an error: the first one is what counts */
-        term = make_binary(env, unprintable, sizeof unprintable - 1);
+        term = epy_binary_term(env, unprintable, sizeof unprintable - 1);
     }
     Py_XDECREF(utf8);
     Py_XDECREF(text);

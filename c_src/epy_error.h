@@ -11,6 +11,9 @@
  * No exception is set afterwards. */
 EPY_GIL ERL_NIF_TERM epy_error_take(epy_conv *c, ERL_NIF_TERM root);
 
+/* A binary of these bytes. */
+EPY_ANY ERL_NIF_TERM epy_binary_term(ErlNifEnv *env, const char *data, size_t size);
+
 /* {error, Reason} */
 EPY_ANY ERL_NIF_TERM epy_error_term(ErlNifEnv *env, ERL_NIF_TERM reason);
 

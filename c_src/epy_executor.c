@@ -300,7 +300,7 @@ static void park(epy_executor *ex)
 static epy_request *next_request(epy_group *group)
 {
     epy_qnode *n = epy_queue_empty(&group->riders) ? NULL : epy_queue_pop(&group->riders);
-    if (!n && !epy_queue_empty(&group->queue) && 
+    if (!n && !epy_queue_empty(&group->queue) &&
         epy_semaphore_take(epy_group_first_is_admitted(group))) {
         n = epy_queue_pop(&group->queue);
         if (!n)
@@ -623,8 +623,7 @@ static bool create_subinterp(epy_executor *ex)
         PyEval_SaveThread();
         PyEval_RestoreThread(main_ts);
     }
-    PyThreadState_Clear(main_ts);
-    PyThreadState_DeleteCurrent();
+    epy_thread_delete(main_ts);
     if (ex->tstate)
         PyEval_RestoreThread(ex->tstate);
     return ex->tstate != NULL;

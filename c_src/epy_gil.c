@@ -2,8 +2,9 @@
 /*
  * See epy_gil.h.  Up to 3.11 there is one GIL, and the thread state that is current in
  * the process is its holder.  From 3.12 on the GIL is found through the interpreter, by
- * CPython's own header; this is the one file that includes any such.  It is checked with
- * the versions named here, and a later one is told nothing.
+ * CPython's own header; this is the one file that includes any such.  A free-threaded build
+ * has the same word, which says that nobody holds the GIL unless a module turned it on.  It is
+ * checked with the versions named here, and a later one is told nothing.
  */
 #include <config.h>
 
@@ -16,10 +17,7 @@
 
 bool epy_gil_is_free(PyInterpreterState *interp)
 {
-#ifdef Py_GIL_DISABLED
-    (void)interp;
-    return true;
-#elif PY_VERSION_HEX < 0x030C0000
+#if PY_VERSION_HEX < 0x030C0000
     (void)interp;
     return _PyThreadState_UncheckedGet() == NULL;
 #elif PY_VERSION_HEX < 0x030D0000

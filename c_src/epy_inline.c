@@ -15,7 +15,7 @@
 #define ACCOUNT_NS 10000    /* 1 percent of a timeslice */
 #define STRIKES 3           /* runs past the budget that are one too many */
 #define FORGIVEN_AFTER 1000 /* good runs, after which they are forgotten */
-#define SPINS 100            /* about 2 microseconds */
+#define SPINS 100           /* about 2 microseconds */
 #define STACK_NEEDED ((size_t)400 << 10)
 
 /* The thread state of the calling scheduler in each interpreter.  Schedulers, and the
@@ -94,17 +94,12 @@ static void account(ErlNifEnv *env, uint64_t ns)
 
 static void move_back(ErlNifEnv *env, epy_route *route, ERL_NIF_TERM function, uint64_t ns)
 {
-    ErlNifPid to;
     unsigned us = (unsigned)(ns / 1000);
     if (!epy_route_move_back(route, function, us))
         return; /* another scheduler was first */
-    if (!enif_whereis_pid(env, epy_atom.py_events, &to))
-        return; /* info/0 has it all the same */
     ErlNifEnv *msg = enif_alloc_env();
-    ERL_NIF_TERM event = enif_make_tuple4(msg, epy_atom.moved_back, route->module, function,
-                                          enif_make_uint(msg, us));
-    (void)enif_send(env, &to, msg, enif_make_tuple2(msg, epy_atom.py_event, event));
-    enif_free_env(msg);
+    epy_event_tell(env, msg, enif_make_tuple4(msg, epy_atom.moved_back, route->module, function,
+                                              enif_make_uint(msg, us)));
 }
 
 /* A run that the operating system stopped took long as well.  So a function that has been
@@ -122,7 +117,7 @@ static void judge(ErlNifEnv *env, epy_route *route, ERL_NIF_TERM function, uint6
 }
 
 static epy_result exec_here(ErlNifEnv *env, epy_interp *interp, epy_namespace *ns,
-                              const ERL_NIF_TERM *terms, int n, PyThreadState *ts)
+                            const ERL_NIF_TERM *terms, int n, PyThreadState *ts)
 {
     epy_request req = {.op = EPY_OP_CALL, .manner = EPY_INLINE, .env = env, .ns = ns};
     for (int i = 0; i < EPY_REQ_TERMS; i++)

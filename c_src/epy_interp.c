@@ -110,14 +110,10 @@ void epy_interp_end(epy_interp *interp)
 
 epy_interp *epy_interp_current(void)
 {
-    PyInterpreterState *state = PyInterpreterState_Get();
-    for (int i = 0; i < EPY_INTERPS_MAX; i++) {
-        epy_interp *interp = epy_runtime_interp(i);
-        if (interp && interp->state == state)
-            return interp;
-    }
-    PyErr_SetString(PyExc_RuntimeError, "this interpreter was not made by erlang_python");
-    return NULL;
+    epy_interp *interp = epy_runtime_interp_of(PyInterpreterState_Get());
+    if (!interp)
+        PyErr_SetString(PyExc_RuntimeError, "this interpreter was not made by erlang_python");
+    return interp;
 }
 
 /* ---- dropped references ---- */

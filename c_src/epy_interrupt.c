@@ -62,7 +62,7 @@ static bool cancel_queued(ErlNifEnv *env, epy_request *req, uint64_t id)
         return false;
     end_place(env, &p, false);
     if (op == EPY_OP_SLOT)
-        epy_semaphore_left(env);
+        epy_semaphore_recheck(env);
     else
         atomic_fetch_add_explicit(&group->gone, 1, memory_order_relaxed);
     return true;

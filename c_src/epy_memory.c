@@ -33,16 +33,6 @@ static PyThreadState *attached(void)
 #endif
 }
 
-static epy_interp *find(PyInterpreterState *state)
-{
-    for (int i = 0; i < EPY_INTERPS_MAX; i++) {
-        epy_interp *interp = epy_runtime_interp(i);
-        if (interp && interp->state == state)
-            return interp;
-    }
-    return NULL;
-}
-
 /* The interpreter that this thread, none of ours, is attached to or was last; else the main
  * one, or NULL while that is being set up. */
 static epy_interp *look(void)
@@ -51,7 +41,7 @@ static epy_interp *look(void)
     PyInterpreterState *state = ts ? PyThreadState_GetInterpreter(ts) : self.state;
     if (self.interp && self.state == state && self.life == atomic_load(&self.interp->life))
         return self.interp;
-    epy_interp *interp = state ? find(state) : NULL;
+    epy_interp *interp = state ? epy_runtime_interp_of(state) : NULL;
     if (!interp)
         return epy_runtime_interp(0);
     self.interp = interp;

@@ -11,14 +11,13 @@
 #include "epy_runtime.h"
 #include "epy_semaphore.h"
 
-#define IDLE_TICKS 20 /* without work, before it sleeps */
-
-static atomic_int awake; /* futex word: 0 while the monitor sleeps or is about to */
-
+#define IDLE_TICKS 20    /* without work, before it sleeps */
 #define STUCK_TICKS 4    /* after a cancel, before an executor counts as stuck */
-#define GIL_HELD_TICKS 3
+#define GIL_HELD_TICKS 3 /* that inline calls keep away after a GIL was seen held */
 #define MANY_GONE 256    /* cancelled requests in a queue, before they are taken off */
 #define SWEEP_TICKS 50   /* between two looks at all requests that are queued */
+
+static atomic_int awake; /* futex word: 0 while the monitor sleeps or is about to */
 
 /* Wakes an executor where nothing was taken off the queue for a tick.  Returns
  * whether there is, or was since the last look, any work. */
@@ -134,9 +133,9 @@ static void look_at_queued(epy_request *req, void *env)
  * in line. */
 static void sweep(unsigned tick, ErlNifEnv *env)
 {
-    bool in_line = epy_semaphore_slots().waiting > 0;
     if (tick % SWEEP_TICKS != 0)
         return;
+    bool in_line = epy_semaphore_slots().waiting > 0;
     epy_request_each(look_at_queued, env);
     for (int id = 0; id < epy_group_count(); id++) {
         epy_group *group = epy_group_get(id);

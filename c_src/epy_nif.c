@@ -5,6 +5,7 @@
  */
 #include "epy_atoms.h"
 #include "epy_callback.h"
+#include "epy_error.h"
 #include "epy_executor.h"
 #include "epy_inline.h"
 #include "epy_interrupt.h"
@@ -27,12 +28,7 @@ static ERL_NIF_TERM make_bool(bool b)
 
 static ERL_NIF_TERM make_text(ErlNifEnv *env, const char *text)
 {
-    ERL_NIF_TERM term;
-    size_t n = strlen(text);
-    unsigned char *p = enif_make_new_binary(env, n, &term);
-    if (p)
-        memcpy(p, text, n);
-    return term;
+    return epy_binary_term(env, text, strlen(text));
 }
 
 /* ---- life cycle ---- */

@@ -218,6 +218,12 @@ void epy_request_free(epy_request *req)
     push_free(req);
 }
 
+void epy_request_discard(epy_request *req)
+{
+    (void)epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE); /* nobody else knows it */
+    epy_request_free(req);
+}
+
 void epy_request_set_telemetry(bool on)
 {
     atomic_store(&telemetry, on);

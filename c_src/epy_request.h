@@ -83,6 +83,9 @@ EPY_ANY epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, ERL_NIF_T
 /* By its last owner: terms, namespace and slot are given back. */
 EPY_ANY void epy_request_free(epy_request *req);
 
+/* By its maker: the request was shown to nobody yet, and ends without a word. */
+EPY_ANY void epy_request_discard(epy_request *req);
+
 EPY_ANY uint64_t epy_request_id(const epy_request *req);
 
 /* The request with this id if it still has this generation, else NULL. */

@@ -4,6 +4,7 @@
 
 #include "epy_atoms.h"
 #include "epy_compat.h"
+#include "epy_error.h"
 #include "epy_executor.h"
 #include "epy_interrupt.h"
 #include "epy_module.h"
@@ -85,6 +86,16 @@ const epy_config *epy_runtime_config(void)
 epy_interp *epy_runtime_interp(int id)
 {
     return atomic_load_explicit(&runtime.interps[id], memory_order_acquire);
+}
+
+epy_interp *epy_runtime_interp_of(const PyInterpreterState *state)
+{
+    for (int id = 0; id < EPY_INTERPS_MAX; id++) {
+        epy_interp *interp = epy_runtime_interp(id);
+        if (interp && interp->state == state)
+            return interp;
+    }
+    return NULL;
 }
 
 void epy_runtime_add_interp(epy_interp *interp)
@@ -319,10 +330,7 @@ static int apply(const epy_config *config)
 
 static ERL_NIF_TERM error_text(ErlNifEnv *env)
 {
-    ERL_NIF_TERM text;
-    size_t n = strlen(runtime.error);
-    memcpy(enif_make_new_binary(env, n, &text), runtime.error, n);
-    return enif_make_tuple2(env, epy_atom.error, text);
+    return epy_error_term(env, epy_binary_term(env, runtime.error, strlen(runtime.error)));
 }
 
 static void answer(command *cmd, ERL_NIF_TERM reply)
@@ -392,7 +400,7 @@ static void cancel_running(epy_request *req, void *arg)
  * A request that sits in a C call even then is left to itself. */
 static void drain(void)
 {
-    epy_semaphore_refuse(NULL);
+    epy_semaphore_recheck(NULL);
     each_open_group(refuse_queued);
     if (wait_idle())
         return;
@@ -586,6 +594,12 @@ static command *new_command(ErlNifEnv *env, ERL_NIF_TERM ref, void (*run)(comman
     return cmd;
 }
 
+/* The same for one that makes sense only while the application runs; else NULL. */
+static command *new_running(ErlNifEnv *env, ERL_NIF_TERM ref, void (*run)(command *))
+{
+    return epy_runtime_is_running() ? new_command(env, ref, run) : NULL;
+}
+
 static int post(command *cmd)
 {
     epy_queue_push(&runtime.commands, &cmd->node);
@@ -625,9 +639,9 @@ int epy_runtime_stop(ErlNifEnv *env, ERL_NIF_TERM ref)
 int epy_runtime_open_context(ErlNifEnv *env, ERL_NIF_TERM ref, epy_place place, bool fixed,
                              uint64_t memory_limit)
 {
-    if (!epy_runtime_is_running())
+    command *cmd = new_running(env, ref, run_open_context);
+    if (!cmd)
         return EPY_ESTATE;
-    command *cmd = new_command(env, ref, run_open_context);
     cmd->place = place;
     cmd->fixed = fixed;
     cmd->memory_limit = memory_limit;
@@ -637,9 +651,9 @@ int epy_runtime_open_context(ErlNifEnv *env, ERL_NIF_TERM ref, epy_place place, 
 int epy_runtime_open_pool(ErlNifEnv *env, ERL_NIF_TERM ref, ERL_NIF_TERM name, int size,
                           epy_place place)
 {
-    if (!epy_runtime_is_running())
+    command *cmd = new_running(env, ref, run_open_pool);
+    if (!cmd)
         return EPY_ESTATE;
-    command *cmd = new_command(env, ref, run_open_pool);
     cmd->name = name;
     cmd->size = size;
     cmd->place = place;
@@ -648,9 +662,9 @@ int epy_runtime_open_pool(ErlNifEnv *env, ERL_NIF_TERM ref, ERL_NIF_TERM name, i
 
 int epy_runtime_close_pool(ErlNifEnv *env, ERL_NIF_TERM ref, ERL_NIF_TERM name)
 {
-    if (!epy_runtime_is_running())
+    command *cmd = new_running(env, ref, run_close_pool);
+    if (!cmd)
         return EPY_ESTATE;
-    command *cmd = new_command(env, ref, run_close_pool);
     cmd->name = name;
     return post(cmd);
 }

@@ -68,6 +68,9 @@ const epy_config *epy_runtime_config(void);
 /* By number, 0 being the main one; NULL when there is none. */
 EPY_ANY epy_interp *epy_runtime_interp(int id);
 
+/* By CPython's state; NULL when it is none of ours. */
+EPY_ANY epy_interp *epy_runtime_interp_of(const PyInterpreterState *state);
+
 /* Makes the interpreter, whose state is set, known; and unknown, before it ends. */
 void epy_runtime_add_interp(epy_interp *interp);
 void epy_runtime_remove_interp(epy_interp *interp);

@@ -155,23 +155,10 @@ static void offer(void)
     }
 }
 
-static void give_slot(void)
+void epy_semaphore_untake(void)
 {
     if (atomic_fetch_sub(&sem.running, 1) >= limit() - 1)
         offer();
-}
-
-void epy_semaphore_untake(void)
-{
-    give_slot();
-}
-
-static void drain(ErlNifEnv *env);
-
-static void after_end(ErlNifEnv *env)
-{
-    if (atomic_load(&sem.acquiring) > 0)
-        drain(env);
 }
 
 void epy_semaphore_end(ErlNifEnv *env, uint32_t number, bool ran)
@@ -180,17 +167,17 @@ void epy_semaphore_end(ErlNifEnv *env, uint32_t number, bool ran)
     if (!leave(number))
         advance();
     if (ran)
-        give_slot();
+        epy_semaphore_untake();
     else if (atomic_load(&sem.running) >= limit() - 1)
         offer();
-    after_end(env);
+    epy_semaphore_recheck(env);
 }
 
 void epy_semaphore_release(ErlNifEnv *env)
 {
     advance();
-    give_slot();
-    after_end(env);
+    epy_semaphore_untake();
+    epy_semaphore_recheck(env);
 }
 
 /* ---- acquire ---- */
@@ -262,12 +249,7 @@ void epy_semaphore_acquire(ErlNifEnv *env, epy_request *req)
     drain(env);
 }
 
-void epy_semaphore_left(ErlNifEnv *env)
-{
-    drain(env); /* those behind it may go on */
-}
-
-void epy_semaphore_refuse(ErlNifEnv *env)
+void epy_semaphore_recheck(ErlNifEnv *env)
 {
     if (atomic_load(&sem.acquiring) > 0)
         drain(env);
@@ -303,9 +285,9 @@ void epy_semaphore_set_max(ErlNifEnv *env, int max)
         take_back();
     for (; more > 0; more--)
         advance();
-    drain(env);
+    epy_semaphore_recheck(env);
     atomic_fetch_add(&sem.running, 1);
-    give_slot(); /* looks at all queues, if all slots may have been taken */
+    epy_semaphore_untake(); /* looks at all queues, if all slots may have been taken */
 }
 
 void epy_semaphore_set_timeout(unsigned ms)

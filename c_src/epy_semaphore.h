@@ -50,11 +50,9 @@ EPY_ANY bool epy_semaphore_is_full(void);
  * and there is a slot.  env: of the calling process. */
 EPY_ANY void epy_semaphore_acquire(ErlNifEnv *env, epy_request *req);
 
-/* A request that epy_semaphore_acquire() was given was cancelled. */
-EPY_ANY void epy_semaphore_left(ErlNifEnv *env);
-
-/* Ends all that wait to acquire, as the application stops. */
-EPY_ANY void epy_semaphore_refuse(ErlNifEnv *env);
+/* One of those that wait to acquire may go on or has left, or the application has stopped,
+ * which ends them all. */
+EPY_ANY void epy_semaphore_recheck(ErlNifEnv *env);
 
 EPY_ANY epy_slots epy_semaphore_slots(void);
 EPY_ANY void epy_semaphore_set_max(ErlNifEnv *env, int max);

@@ -31,6 +31,14 @@ void epy_event_reply(bool sent)
     epy_event_count(sent ? EPY_ELSEWHERE_SENT : EPY_ELSEWHERE_UNSENT);
 }
 
+void epy_event_tell(ErlNifEnv *caller_env, ErlNifEnv *env, ERL_NIF_TERM event)
+{
+    ErlNifPid to;
+    if (enif_whereis_pid(caller_env, epy_atom.py_events, &to))
+        (void)enif_send(caller_env, &to, env, enif_make_tuple2(env, epy_atom.py_event, event));
+    enif_free_env(env);
+}
+
 void epy_count_time(_Atomic uint64_t histogram[EPY_BUCKETS], uint64_t ns)
 {
     uint64_t us = ns / 1000;
@@ -260,5 +268,6 @@ ERL_NIF_TERM epy_stats_term(ErlNifEnv *env)
     map = put(env, map, "refused_modules", epy_compat_refused_modules(env));
     map = put(env, map, "gil_enablers", epy_compat_gil_enablers(env));
     map = put(env, map, "inline", inline_term(env));
+    map = put(env, map, "interpreters_not_ended", number(env, epy_event_get(EPY_NOT_ENDED)));
     return totals(env, map);
 }

@@ -48,6 +48,11 @@ EPY_ANY void epy_event_count(epy_event event);
 EPY_ANY uint64_t epy_event_get(epy_event event);
 EPY_ANY void epy_event_reply(bool sent);
 
+/* R10: {py_event, Event} to the process that logs such; without one info/0 has it all the same.
+ * Frees env, in which the event is.  caller_env: of the calling process, or NULL on a thread of
+ * ours. */
+EPY_ANY void epy_event_tell(ErlNifEnv *caller_env, ErlNifEnv *env, ERL_NIF_TERM event);
+
 /* The map of py_nif:stats/0. */
 EPY_ANY ERL_NIF_TERM epy_stats_term(ErlNifEnv *env);
 

@@ -137,6 +137,18 @@ static bool read_input(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NIF
     return enif_get_tuple(env, request, &in->arity, &in->terms);
 }
 
+/* Where this input goes to; else false with what the native function returns. */
+static bool find_target(const input *in, ERL_NIF_TERM pool, target *t, ERL_NIF_TERM *error)
+{
+    *error = epy_atom.not_running;
+    if (!epy_runtime_is_running())
+        return false;
+    *t = choose(in->ns, in->op, pool, in->terms, in->arity);
+    if (!t->group)
+        *error = epy_atom.no_pool;
+    return t->group && epy_group_is(t->group, t->life); /* else the context was closed */
+}
+
 static epy_request *make(ErlNifEnv *env, const input *in, ERL_NIF_TERM request, const target *t,
                          ERL_NIF_TERM *error)
 {
@@ -183,7 +195,7 @@ static ERL_NIF_TERM submit_nested(ErlNifEnv *env, epy_request *req, const target
     ERL_NIF_TERM id = enif_make_uint64(env, epy_request_id(req));
     epy_executor *ex = epy_submit_frame(env, frame, &serial);
     if (!ex) {
-        epy_request_free(req);
+        epy_request_discard(req);
         return enif_make_badarg(env);
     }
     if (!fits(ex, t) || !epy_callback_nest(ex, serial, req))
@@ -213,8 +225,7 @@ static ERL_NIF_TERM turn_away(ErlNifEnv *env, epy_request *req, ERL_NIF_TERM id)
         return id;
     }
     epy_event_count(EPY_OVERLOADED);
-    (void)epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE); /* nobody else knows it */
-    epy_request_free(req);
+    epy_request_discard(req);
     return epy_atom.overloaded;
 }
 
@@ -250,17 +261,13 @@ ERL_NIF_TERM epy_submit(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NI
                         ERL_NIF_TERM pool, ERL_NIF_TERM frame)
 {
     input in;
+    target t;
     ERL_NIF_TERM result;
     uint64_t run_ns;
     if (!read_input(env, ns, op, request, &in))
         return enif_make_badarg(env);
-    if (!epy_runtime_is_running())
-        return epy_atom.not_running;
-    target t = choose(in.ns, in.op, pool, in.terms, in.arity);
-    if (!t.group)
-        return epy_atom.no_pool;
-    if (!epy_group_is(t.group, t.life))
-        return epy_atom.not_running; /* the context was closed */
+    if (!find_target(&in, pool, &t, &result))
+        return result;
     if (t.route && frame == epy_atom.none &&
         epy_inline_run(env, in.ns, t.route, in.terms, in.arity, &result, &run_ns))
         return done(env, result, run_ns);
@@ -292,24 +299,23 @@ ERL_NIF_TERM epy_submit_async(ErlNifEnv *env, epy_manner manner, ERL_NIF_TERM ns
                               ERL_NIF_TERM op, ERL_NIF_TERM request, ERL_NIF_TERM pool)
 {
     input in;
-    ERL_NIF_TERM result = epy_atom.ok;
+    target t;
+    ERL_NIF_TERM result;
     ErlNifPid server;
     if (!read_input(env, ns, op, request, &in) || in.op == EPY_OP_SLOT)
         return enif_make_badarg(env);
-    if (!epy_runtime_is_running() || !enif_whereis_pid(env, epy_atom.py_async, &server))
+    if (!enif_whereis_pid(env, epy_atom.py_async, &server))
         return epy_atom.not_running;
-    target t = choose(in.ns, in.op, pool, in.terms, in.arity);
-    if (!t.group)
-        return epy_atom.no_pool;
-    if (!epy_group_is(t.group, t.life))
-        return epy_atom.not_running;
+    if (!find_target(&in, pool, &t, &result))
+        return result;
     epy_request *req = make(env, &in, request, &t, &result);
     if (!req)
         return result;
     req->manner = manner;
-    if (manner == EPY_CAST)
+    if (manner == EPY_CAST) {
         req->caller = server;
-    else
+        result = epy_atom.ok;
+    } else
         result = make_ticket(env, req);
     if (epy_semaphore_is_full())
         refuse(env, req);
@@ -356,7 +362,7 @@ ERL_NIF_TERM epy_submit_service(ErlNifEnv *env, ERL_NIF_TERM interp_id, ERL_NIF_
     if (!req)
         return enif_make_badarg(env);
     if (epy_exec_needs_namespace(req)) {
-        epy_request_free(req); /* the thread has none */
+        epy_request_discard(req); /* the thread has none */
         return enif_make_badarg(env);
     }
     uint64_t request_id = epy_request_id(req);

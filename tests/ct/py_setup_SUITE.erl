@@ -57,7 +57,9 @@ new_module(Config, Source) ->
 write(Dir, Name, Source) ->
     File = filename:join(Dir, atom_to_list(Name) ++ ".py"),
     ok = filelib:ensure_dir(File),
-    ok = file:write_file(File, Source).
+    %% At once: an interpreter that imports it meanwhile finds the old one or the new one.
+    ok = file:write_file(File ++ ".new", Source),
+    ok = file:rename(File ++ ".new", File).
 
 %% In processes that are bound to each interpreter of the default pool.
 everywhere(Fun) ->

@@ -6,7 +6,7 @@
 -module(bench_backend).
 
 -export([start/1, is_port/0, python/0, os_pids/0, cpu_us/0]).
--export([caller/3, caller/5, submit/3, await/1, cast/3, parallel/1, drain/0]).
+-export([python_path/1, caller/3, caller/4, caller/5, submit/3, await/1, cast/3, parallel/1, drain/0]).
 -export([with_pool/3, with_limit/2]).
 
 -type row() :: port | {variant, string()}.
@@ -57,12 +57,26 @@ os_pids() ->
 cpu_us() ->
     lists:sum([bench_proc:cpu_us(Pid) || Pid <- os_pids()]).
 
+%% Lets Python find the modules of this directory. The port's does so already in its own.
+-spec python_path(file:filename()) -> ok.
+python_path(Dir) ->
+    case backend() of
+        py -> ok = py_import:add_path(Dir);
+        {port, _} -> ok
+    end.
+
 -spec caller(atom(), atom(), [term()]) -> fun(() -> result()).
 caller(M, F, Args) ->
     case backend() of
         py -> fun() -> py:call(M, F, Args) end;
         {port, Server} -> fun() -> bench_port:call(Server, M, F, Args) end
     end.
+
+%% With options, of which the port has none.
+-spec caller(atom(), atom(), [term()], map()) -> fun(() -> result()).
+caller(M, F, Args, Options) ->
+    py = backend(),
+    fun() -> py:call(M, F, Args, {opts, Options}) end.
 
 %% In a pool, with a timeout.
 -spec caller(py:place(), atom(), atom(), [term()], timeout()) -> fun(() -> result()).

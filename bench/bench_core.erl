@@ -34,7 +34,7 @@ one_round(Ask, #{run_ms := RunMs, warm_ms := WarmMs, cpu_ms := CpuMs}) ->
 -spec brief(bench:result()) -> iodata().
 brief(Result) ->
     lists:join("  ", [
-        [Name, ": ", cell(Format, [maps:get(Key, Result)])]
+        [Name, ": ", bench_lines:cell(Format, [maps:get(Key, Result)])]
      || {Key, Name, Format} <- [
             {admission, "admission", ratio},
             {{throughput, {default, 50}}, "50 callers, k/s", thousands},
@@ -47,14 +47,14 @@ brief(Result) ->
 -spec report([bench:row()]) -> iodata().
 report(Rows) ->
     [
-        table(Rows, "Medians", fun cell/2),
-        table(Rows, "Lowest to highest of the rounds", fun range/2),
+        bench_lines:medians("Medians", lines(), Rows),
+        bench_lines:ranges("Lowest to highest of the rounds", lines(), Rows),
         "A dash stands where the row has no such thing. docs/guide/benchmarks.md explains the lines.\n"
     ].
 
 %% Internals.
 
-%% The figures, their names in the table, and how they are shown.
+-spec lines() -> [bench_lines:line()].
 lines() ->
     [
         {admission, "50 callers of 20 ms, 5 slots: time / ideal", ratio},
@@ -86,27 +86,3 @@ lines() ->
             {{new_context_ms, owngil}, "new context, owngil, ms", precise},
             {new_python_ms, "new port with its Python, ms", precise}
         ].
-
-table(Rows, Title, Cell) ->
-    Header = [Title | [Label || #{label := Label} <- Rows]],
-    {Text, _Widths} = bench_text:columns([Header | [line(Line, Rows, Cell) || Line <- lines()]], 1),
-    [Text, "\n"].
-
-line({Key, Name, Format}, Rows, Cell) ->
-    [lists:flatten(Name) | [Cell(Format, values(Key, Row)) || Row <- Rows]].
-
-values(Key, #{results := Results}) ->
-    [maps:get(Key, R) || R <- Results, is_map_key(Key, R)].
-
-cell(_Format, []) -> "-";
-cell(count, Values) -> integer_to_list(lists:sum(Values));
-cell(Format, Values) -> show(Format, bench_stats:median(Values)).
-
-range(_Format, []) -> "-";
-range(count, Values) -> cell(count, Values);
-range(Format, Values) -> show(Format, lists:min(Values)) ++ " to " ++ show(Format, lists:max(Values)).
-
-show(thousands, Value) -> bench_text:thousands(Value);
-show(us, Value) -> bench_text:us(Value);
-show(ms, Value) -> bench_text:fixed(Value, 1);
-show(_, Value) -> bench_text:fixed(Value, 2).

@@ -25,6 +25,7 @@ void epy_atoms_init(ErlNifEnv *env)
     epy_atom.default_ = enif_make_atom(env, "default");
     epy_atom.inline_ = enif_make_atom(env, "inline");
     epy_atom.spread = enif_make_atom(env, "$spread");
+    epy_atom.output = enif_make_atom(env, "$py_output");
 }
 
 /* Tags of the external term format, erts/doc "External Term Format". */
@@ -80,20 +81,33 @@ static ERL_NIF_TERM make(const char *utf8, size_t size, bool must_exist)
     return atom;
 }
 
-ERL_NIF_TERM epy_atom_from_text(PyObject *text)
+static size_t characters(const char *utf8, size_t size)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++)
+        n += ((unsigned char)utf8[i] & 0xC0) != 0x80;
+    return n;
+}
+
+ERL_NIF_TERM epy_atom_from_utf8(const char *utf8, size_t size)
 {
     static atomic_int made;
-    Py_ssize_t size;
-    if (PyUnicode_GET_LENGTH(text) > 255)
+    if (size > 4 * 255 || characters(utf8, size) > 255)
         return 0;
+    ERL_NIF_TERM atom = make(utf8, size, true);
+    if (atom || atomic_load(&made) >= EPY_NEW_ATOMS_MAX)
+        return atom;
+    atomic_fetch_add(&made, 1);
+    return make(utf8, size, false);
+}
+
+ERL_NIF_TERM epy_atom_from_text(PyObject *text)
+{
+    Py_ssize_t size;
     const char *utf8 = PyUnicode_AsUTF8AndSize(text, &size);
     if (!utf8) {
         PyErr_Clear(); /* a lone surrogate: no atom has such a name */
         return 0;
     }
-    ERL_NIF_TERM atom = make(utf8, (size_t)size, true);
-    if (atom || atomic_load(&made) >= EPY_NEW_ATOMS_MAX)
-        return atom;
-    atomic_fetch_add(&made, 1);
-    return make(utf8, (size_t)size, false);
+    return epy_atom_from_utf8(utf8, (size_t)size);
 }

@@ -11,6 +11,7 @@
 #define EPY_ATOM_LIST(X) \
     X(args) \
     X(builtins) \
+    X(buffer) \
     X(bytes) \
     X(callback) \
     X(cancelled) \
@@ -29,6 +30,7 @@
     X(nan) \
     X(neg_infinity) \
     X(nil) \
+    X(no_object) \
     X(no_pool) \
     X(none) \
     X(not_running) \
@@ -38,6 +40,7 @@
     X(py_async) \
     X(py_event) \
     X(py_events) \
+    X(py_output) \
     X(py_runtime) \
     X(refused_module) \
     X(result) \
@@ -53,6 +56,7 @@ typedef struct epy_atoms {
     ERL_NIF_TERM main_pool;     /* main */
     ERL_NIF_TERM auto_, default_, inline_; /* words of C */
     ERL_NIF_TERM spread;        /* '$spread' */
+    ERL_NIF_TERM output;        /* '$py_output' */
 } epy_atoms;
 
 extern epy_atoms epy_atom; /* constant after load */
@@ -66,6 +70,9 @@ EPY_GIL EPY_NEWREF PyObject *epy_atom_text(ERL_NIF_TERM atom);
  * that it is longer than 255 characters or that Python has made its share of
  * the node's atoms (R7).  No Python exception is set. */
 EPY_GIL ERL_NIF_TERM epy_atom_from_text(PyObject *text);
+
+/* The same of UTF-8. */
+EPY_ANY ERL_NIF_TERM epy_atom_from_utf8(const char *utf8, size_t size);
 
 #define EPY_NEW_ATOMS_MAX 65536
 

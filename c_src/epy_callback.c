@@ -157,14 +157,17 @@ static PyObject *convert_outcome(epy_interp *interp, epy_frame *f)
 {
     const ERL_NIF_TERM *parts;
     int n;
+    PyObject *result = NULL;
     epy_conv c;
     epy_conv_init(&c, interp, f->env);
     if (!enif_get_tuple(f->env, f->outcome, &n, &parts) || n != 2)
         return PyErr_Format(PyExc_SystemError, "a callback ends as {ok, V} or {error, E}");
     if (parts[0] == epy_atom.ok)
-        return epy_topy(&c, parts[1]);
-    epy_error_raise(&c, parts[1]);
-    return NULL;
+        result = epy_topy(&c, parts[1]);
+    else
+        epy_error_raise(&c, parts[1]);
+    epy_conv_fini(&c);
+    return result;
 }
 
 static int convert_call(epy_conv *c, PyObject *name, PyObject *args, ERL_NIF_TERM terms[2])
@@ -177,43 +180,68 @@ static int convert_call(epy_conv *c, PyObject *name, PyObject *args, ERL_NIF_TER
     return r;
 }
 
-PyObject *epy_callback_call(epy_interp *interp, PyObject *name, PyObject *args)
+/* Can the calling thread call Erlang? */
+static int check(epy_executor *ex, epy_interp *interp)
+{
+    if (!ex && enif_thread_type() != ERL_NIF_THR_UNDEFINED)
+        PyErr_Format(PyExc_RuntimeError,
+                     "a function that runs in the pool inline cannot call Erlang");
+    else if (!ex || !atomic_load(&ex->current) || ex->interp != interp)
+        PyErr_Format(PyExc_RuntimeError,
+                     "erlang.call() works on the thread of a request from Erlang only");
+    else if (epy_stack_left() < EPY_STACK_RESERVE)
+        PyErr_Format(PyExc_RecursionError, "Python and Erlang call each other too deeply");
+    else
+        return 0;
+    return -1;
+}
+
+/* Sends the call and waits; then the outcome is in the frame. */
+static int wait_outcome(epy_executor *ex, epy_frame *f, ErlNifEnv *env, ERL_NIF_TERM name,
+                        ERL_NIF_TERM args)
+{
+    PyObject *cancelled = ex->interp->objects.cancelled;
+    if (!open_and_send(ex, f, env, name, args)) {
+        PyErr_SetString(cancelled, "the caller of this request is gone");
+        return -1;
+    }
+    wait_in(ex, f);
+    refuse_rest(f);
+    if (!f->cancelled)
+        return 0;
+    epy_interrupt_told(ex, f->req);
+    PyErr_SetString(cancelled, "the request was cancelled");
+    return -1;
+}
+
+PyObject *epy_callback_terms(epy_interp *interp, ErlNifEnv *env, ERL_NIF_TERM name,
+                             ERL_NIF_TERM args)
 {
     epy_executor *ex = epy_self;
-    epy_frame f = {.req = ex ? atomic_load(&ex->current) : NULL,
-                   .changed = PTHREAD_COND_INITIALIZER};
-    ERL_NIF_TERM terms[2];
-    epy_conv c;
     PyObject *result = NULL;
-    if (!ex && enif_thread_type() != ERL_NIF_THR_UNDEFINED)
-        return PyErr_Format(PyExc_RuntimeError,
-                            "a function that runs in the pool inline cannot call Erlang");
-    if (!f.req || ex->interp != interp)
-        return PyErr_Format(PyExc_RuntimeError,
-                            "erlang.call() works on the thread of a request from Erlang only");
-    if (epy_stack_left() < EPY_STACK_RESERVE)
-        return PyErr_Format(PyExc_RecursionError,
-                            "Python and Erlang call each other too deeply");
-    ErlNifEnv *env = enif_alloc_env();
-    if (!env)
-        return PyErr_NoMemory();
-    epy_conv_init(&c, interp, env);
-    if (convert_call(&c, name, args, terms) < 0)
-        goto done;
-    if (!open_and_send(ex, &f, env, terms[0], terms[1])) {
-        PyErr_SetString(interp->objects.cancelled, "the caller of this request is gone");
-        goto done;
+    if (check(ex, interp) == 0) {
+        epy_frame f = {.req = atomic_load(&ex->current), .changed = PTHREAD_COND_INITIALIZER};
+        if (wait_outcome(ex, &f, env, name, args) == 0)
+            result = convert_outcome(interp, &f);
+        if (f.env)
+            enif_free_env(f.env);
     }
-    wait_in(ex, &f);
-    refuse_rest(&f);
-    if (f.cancelled) {
-        epy_interrupt_told(ex, f.req);
-        PyErr_SetString(interp->objects.cancelled, "the request was cancelled");
-    } else
-        result = convert_outcome(interp, &f);
-done:
-    if (f.env)
-        enif_free_env(f.env);
     enif_free_env(env);
     return result;
+}
+
+PyObject *epy_callback_call(epy_interp *interp, PyObject *name, PyObject *args)
+{
+    ERL_NIF_TERM terms[2];
+    epy_conv c;
+    ErlNifEnv *env = check(epy_self, interp) == 0 ? enif_alloc_env() : NULL;
+    if (!env)
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    epy_conv_init(&c, interp, env);
+    int r = convert_call(&c, name, args, terms);
+    epy_conv_fini(&c);
+    if (r == 0)
+        return epy_callback_terms(interp, env, terms[0], terms[1]);
+    enif_free_env(env);
+    return NULL;
 }

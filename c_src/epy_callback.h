@@ -19,6 +19,10 @@
 EPY_GIL EPY_NEWREF PyObject *epy_callback_call(epy_interp *interp, PyObject *name,
                                                PyObject *args);
 
+/* The same of terms.  Frees env, in which they are. */
+EPY_GIL EPY_NEWREF PyObject *epy_callback_terms(epy_interp *interp, ErlNifEnv *env,
+                                                ERL_NIF_TERM name, ERL_NIF_TERM args);
+
 /* Hands {ok, V} or {error, {Class, Reason, Stack}} to an open frame, copied. */
 EPY_ANY bool epy_callback_return(epy_executor *ex, uint64_t serial, ERL_NIF_TERM outcome);
 

@@ -3,6 +3,8 @@
 #include "epy_error.h"
 
 #include "epy_atoms.h"
+#include "epy_request.h"
+#include "epy_term.h"
 
 #include <string.h>
 
@@ -44,8 +46,7 @@ static PyObject *type_name(PyTypeObject *type)
     return PyUnicode_FromString(dot ? dot + 1 : type->tp_name);
 }
 
-/* The atom of the exception's type, or of the nearest base that has one (R7). */
-static ERL_NIF_TERM type_atom(ErlNifEnv *env, PyObject *exception)
+ERL_NIF_TERM epy_error_type(ErlNifEnv *env, PyObject *exception)
 {
     if (Py_IS_TYPE(exception, (PyTypeObject *)PyExc_MemoryError))
         return enif_make_atom(env, "MemoryError"); /* there may be no memory for its name */
@@ -79,31 +80,37 @@ static ERL_NIF_TERM message(ErlNifEnv *env, PyObject *exception)
     return term;
 }
 
+/* What erlang._errors makes of it; 0: not that, for which it has its reasons. */
+static ERL_NIF_TERM described(epy_conv *c, PyObject *exception)
+{
+    ERL_NIF_TERM term = 0;
+    PyObject *module = PyImport_ImportModule("erlang._errors");
+    PyObject *map = module ? PyObject_CallMethod(module, "describe", "O", exception) : NULL;
+    if (!map || epy_toterm(c, map, &term) < 0) {
+        PyErr_Clear(); /* no memory, or no stack, as it is; the short form needs neither */
+        epy_conv_forget(c);
+        term = 0;
+    }
+    Py_XDECREF(map);
+    Py_XDECREF(module);
+    return term;
+}
+
 ERL_NIF_TERM epy_error_take(epy_conv *c, ERL_NIF_TERM root)
 {
     PyObject *exception = take_exception();
     EPY_ASSERT(R10, exception);
-    ERL_NIF_TERM text = message(c->env, exception), reason;
+    bool full = c->flags & EPY_ERRORS_FULL && !c->refused;
+    ERL_NIF_TERM reason = full ? described(c, exception) : 0;
+    ERL_NIF_TERM text = reason ? reason : message(c->env, exception);
     if (c->refused) {
         if (root)
             epy_conv_at(c, root);
         reason = enif_make_tuple3(c->env, epy_atom.conversion, text, c->where);
-    } else
-        reason = enif_make_tuple2(c->env, type_atom(c->env, exception), text);
+    } else if (!reason)
+        reason = enif_make_tuple2(c->env, epy_error_type(c->env, exception), text);
     Py_DECREF(exception);
     return reason;
-}
-
-/* The term as Erlang writes it, cut where it becomes long. */
-static PyObject *written(ERL_NIF_TERM term)
-{
-    char buf[512];
-    int n = enif_snprintf(buf, sizeof buf, "%T", term);
-    bool cut = n < 0 || n >= (int)sizeof buf;
-    PyObject *text = PyUnicode_DecodeUTF8(buf, cut ? (int)sizeof buf - 1 : n, "replace");
-    if (text && cut)
-        Py_SETREF(text, PyUnicode_FromFormat("%U...", text));
-    return text;
 }
 
 /* A term for Python to look at: itself where it converts, else as it is written. */
@@ -113,16 +120,15 @@ static PyObject *shown(epy_conv *c, ERL_NIF_TERM term)
     if (o || !c->refused)
         return o;
     PyErr_Clear(); /* a reason may hold anything; then its text must do */
-    c->refused = false;
-    c->where = enif_make_list(c->env, 0);
-    return written(term);
+    epy_conv_forget(c);
+    return epy_term_text(term);
 }
 
 /* What str() of the exception gives.  Bounded, since errors that pass through
  * many levels of a chain hold each other's text. */
 static PyObject *error_text(ERL_NIF_TERM class, ERL_NIF_TERM reason)
 {
-    PyObject *c = written(class), *r = written(reason);
+    PyObject *c = epy_term_text(class), *r = epy_term_text(reason);
     PyObject *text = c && r ? PyUnicode_FromFormat("%U: %U", c, r) : NULL;
     Py_XDECREF(c);
     Py_XDECREF(r);

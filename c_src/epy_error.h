@@ -7,9 +7,13 @@
 
 /* Takes the exception that is set and makes its reason in c->env:
  *   {conversion, What, [Root | Where]}  when c refused a value; root may be 0
+ *   #{type, message, ...}               with EPY_ERRORS_FULL in c->flags
  *   {Type, Message}                     else
  * No exception is set afterwards. */
 EPY_GIL ERL_NIF_TERM epy_error_take(epy_conv *c, ERL_NIF_TERM root);
+
+/* The atom of an exception's type, or of the nearest base that has one (R7). */
+EPY_GIL ERL_NIF_TERM epy_error_type(ErlNifEnv *env, PyObject *exception);
 
 /* A binary of these bytes. */
 EPY_ANY ERL_NIF_TERM epy_binary_term(ErlNifEnv *env, const char *data, size_t size);

@@ -9,11 +9,14 @@
 #include "epy_exec.h"
 
 #include "epy_atoms.h"
+#include "epy_buffer.h"
 #include "epy_code.h"
 #include "epy_compat.h"
 #include "epy_convert.h"
 #include "epy_error.h"
+#include "epy_handle.h"
 #include "epy_namespace.h"
+#include "epy_runtime.h"
 
 #include <string.h>
 
@@ -326,8 +329,6 @@ static PyObject *do_call(op *o)
     args a;
     PyObject *function = search_function(o), *result = NULL;
     int r = function ? convert_args(o, &a) : -1;
-    if (function && r < 0)
-        o->elsewhere = o->conv.no_stack && o->req->manner == EPY_INLINE;
     if (r == 0) {
         o->root = epy_atom.result;
         if (wants_frame(o, function) && wants_globals(function, &a))
@@ -462,19 +463,33 @@ bool epy_exec_needs_namespace(const epy_request *req)
     return req->op != EPY_OP_CALL || module == epy_atom.main || module == epy_atom.builtins;
 }
 
+static int convert_result(epy_conv *c, PyObject *value, ERL_NIF_TERM *term)
+{
+    if (c->flags & EPY_RETURN_BUFFER)
+        return epy_buffer_toterm(c, value, term);
+    if (!(c->flags & EPY_RETURN_HANDLE))
+        return epy_toterm(c, value, term);
+    *term = epy_handle_term(c, value);
+    return 0;
+}
+
 epy_result epy_exec(epy_interp *interp, epy_request *req)
 {
     op o = {.interp = interp, .req = req};
     ERL_NIF_TERM term = epy_atom.ok;
     epy_conv_init(&o.conv, interp, req->env);
+    o.conv.flags = req->flags;
+    if (epy_runtime_config()->errors_full && !(req->flags & EPY_ERRORS_SHORT))
+        o.conv.flags |= EPY_ERRORS_FULL;
     PyObject *value = operations[req->op](&o);
     int r = value ? 0 : -1;
     if (value && req->op != EPY_OP_EXEC) {
-        r = epy_toterm(&o.conv, value, &term);
+        r = convert_result(&o.conv, value, &term);
         term = r == 0 ? enif_make_tuple2(req->env, epy_atom.ok, term) : term;
     }
     if (r < 0)
         term = epy_error_term(req->env, epy_error_take(&o.conv, o.root));
     Py_XDECREF(value);
+    epy_conv_fini(&o.conv);
     return (epy_result){.term = term, .failed = r < 0, .elsewhere = o.elsewhere};
 }

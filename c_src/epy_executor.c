@@ -18,6 +18,7 @@
 #include "epy_error.h"
 #include "epy_exec.h"
 #include "epy_interrupt.h"
+#include "epy_output.h"
 #include "epy_pool.h"
 #include "epy_request.h"
 #include "epy_runtime.h"
@@ -150,8 +151,10 @@ void epy_executor_run(epy_executor *ex, epy_request *req)
         result = refusal(req, epy_atom.cancelled); /* its pool or context was closed */
     else if (!enif_is_process_alive(req->env, &req->caller))
         result = refusal(req, epy_atom.cancelled); /* nobody waits: not run at all */
-    else
+    else {
         result = run_measured(ex, req);
+        epy_output_end(ex);
+    }
     EPY_ASSERT(R10, !PyErr_Occurred());
     if (result.elsewhere)
         move_to_main(ex, req);

@@ -14,10 +14,9 @@
 #include <pthread.h>
 
 /* CPython needs 8 MB for its own limits of recursion; twice that leaves room
- * for the conversion of deep values on top. */
+ * for chains. */
 #define EPY_STACK_SIZE ((size_t)16 << 20)
 #define EPY_STACK_RESERVE ((size_t)6 << 20) /* left for what runs at the end of a chain */
-#define EPY_STACK_LAST ((size_t)512 << 10)  /* left at the deepest level of a conversion */
 
 struct epy_executor {
     epy_executor *next;          /* group->executors; constant once linked */
@@ -40,6 +39,8 @@ struct epy_executor {
     pthread_mutex_t frame_lock;  /* guards the two below; a leaf (R6) */
     epy_frame *frames;           /* innermost callback that waits; see epy_callback.c */
     uint64_t frame_serial;
+    char *output;                /* the thread's, owned: what was printed of a line; or NULL */
+    size_t output_size;
     atomic_bool away;            /* waits in a callback, so does not serve; the thread's */
 };
 

@@ -117,9 +117,10 @@ static void judge(ErlNifEnv *env, epy_route *route, ERL_NIF_TERM function, uint6
 }
 
 static epy_result exec_here(ErlNifEnv *env, epy_interp *interp, epy_namespace *ns,
-                            const ERL_NIF_TERM *terms, int n, PyThreadState *ts)
+                            unsigned flags, const ERL_NIF_TERM *terms, int n, PyThreadState *ts)
 {
-    epy_request req = {.op = EPY_OP_CALL, .manner = EPY_INLINE, .env = env, .ns = ns};
+    epy_request req = {
+        .op = EPY_OP_CALL, .flags = flags, .manner = EPY_INLINE, .env = env, .ns = ns};
     for (int i = 0; i < EPY_REQ_TERMS; i++)
         req.terms[i] = i < n ? terms[i] : epy_atom.undefined;
     PyEval_RestoreThread(ts);
@@ -129,7 +130,7 @@ static epy_result exec_here(ErlNifEnv *env, epy_interp *interp, epy_namespace *n
     return result;
 }
 
-bool epy_inline_run(ErlNifEnv *env, epy_namespace *ns, epy_route *route,
+bool epy_inline_run(ErlNifEnv *env, epy_namespace *ns, epy_route *route, unsigned flags,
                     const ERL_NIF_TERM *request, int arity, ERL_NIF_TERM *result,
                     uint64_t *run_ns)
 {
@@ -143,7 +144,7 @@ bool epy_inline_run(ErlNifEnv *env, epy_namespace *ns, epy_route *route,
         return false;
     }
     uint64_t start = epy_now_ns();
-    epy_result done = exec_here(env, interp, ns, request + 1, arity - 1, ts);
+    epy_result done = exec_here(env, interp, ns, flags, request + 1, arity - 1, ts);
     *run_ns = epy_now_ns() - start;
     *result = done.term;
     leave(interp);

@@ -17,9 +17,9 @@
 
 #define EPY_INLINE_BUDGET_NS 1000000
 
-/* Runs {Tag, M, F, Args, Kwargs} and makes its result in env; false: take the normal path. */
+/* Runs {Tag, M, F, Args, Kwargs}, with the flags of epy_request.h, and makes its result in env; false: take the normal path. */
 EPY_ANY bool epy_inline_run(ErlNifEnv *env, epy_namespace *ns, epy_route *route,
-                            const ERL_NIF_TERM *request, int arity, ERL_NIF_TERM *result,
-                            uint64_t *run_ns);
+                            unsigned flags, const ERL_NIF_TERM *request, int arity,
+                            ERL_NIF_TERM *result, uint64_t *run_ns);
 
 #endif

@@ -56,6 +56,18 @@ static int find_objects(epy_objects *o)
     return o->compile && o->framed_call && o->eval_cache && o->exec_cache ? 0 : -1;
 }
 
+static int find_codec(epy_objects *o)
+{
+    PyObject *codec = PyImport_ImportModule("erlang._codec");
+    if (!codec)
+        return -1;
+    o->encoders = PyObject_GetAttrString(codec, "encoders");
+    o->find_encoder = PyObject_GetAttrString(codec, "find_encoder");
+    o->decoders = PyObject_GetAttrString(codec, "decoders");
+    Py_DECREF(codec);
+    return o->encoders && o->find_encoder && o->decoders ? 0 : -1;
+}
+
 int epy_interp_setup(epy_interp *interp, const char *python_path)
 {
     interp->state = PyInterpreterState_Get();
@@ -69,7 +81,7 @@ int epy_interp_setup(epy_interp *interp, const char *python_path)
         return -1;
     PyObject *package = PyImport_ImportModule("erlang");
     Py_XDECREF(package);
-    return package ? epy_compat_install(interp) : -1;
+    return package && find_codec(&interp->objects) == 0 ? epy_compat_install(interp) : -1;
 }
 
 void epy_interp_clear(epy_interp *interp)
@@ -110,7 +122,10 @@ void epy_interp_end(epy_interp *interp)
 
 epy_interp *epy_interp_current(void)
 {
-    epy_interp *interp = epy_runtime_interp_of(PyInterpreterState_Get());
+    PyInterpreterState *state = PyInterpreterState_Get();
+    epy_interp *interp = epy_self && epy_self->interp->state == state
+                             ? epy_self->interp
+                             : epy_runtime_interp_of(state);
     if (!interp)
         PyErr_SetString(PyExc_RuntimeError, "this interpreter was not made by erlang_python");
     return interp;
@@ -130,6 +145,20 @@ static void run_drop(epy_job *job, epy_interp *interp)
     if (drop->life == atomic_load(&interp->life)) /* else it ended with its interpreter */
         Py_DECREF(drop->object);
     enif_free(drop);
+    interp->reaper.unsettled = !epy_mode_has_gil;
+}
+
+/* Without a GIL the last reference that goes on another thread leaves the object to the thread
+ * that made it, which frees it when it next runs Python code.  An executor may sleep for ever,
+ * and with it the `finally` of a generator that nobody wants any more.  A collection frees
+ * such objects as well. */
+bool epy_interp_settle(epy_interp *interp)
+{
+    for (int i = 0, n = epy_group_count(); i < n; i++)
+        if (epy_group_get(i)->interp == interp && epy_executors_busy(epy_group_get(i)))
+            return false;
+    (void)PyGC_Collect();
+    return true;
 }
 
 void epy_interp_drop(epy_interp *interp, unsigned life, PyObject *object)

@@ -22,6 +22,11 @@
 typedef struct epy_objects {
     PyObject *module;           /* _erlang */
     PyObject *atom_type;        /* _erlang.Atom */
+    PyObject *term_type, *pid_type, *ref_type, *port_type, *fun_type; /* _erlang.Term ... */
+    PyObject *binary_type;      /* under the memoryviews of binaries */
+    PyObject *encoders;         /* dict: type -> callable or None; erlang._codec's */
+    PyObject *find_encoder;     /* fills it */
+    PyObject *decoders;         /* dict: tag -> callable; likewise */
     PyObject *error;            /* _erlang.Error: an Erlang exception in Python */
     PyObject *cancelled;        /* _erlang.Cancelled */
     PyObject *conversion_error; /* _erlang.ConversionError */
@@ -67,6 +72,10 @@ EPY_GIL void epy_interp_clear(epy_interp *interp);
 
 /* Ends an own interpreter whose executors have ended, on a thread of its own. */
 EPY_NOGIL void epy_interp_end(epy_interp *interp);
+
+/* Some time after references were dropped: frees what waits for the threads that made it.
+ * False: not now, they are at work. */
+EPY_GIL bool epy_interp_settle(epy_interp *interp);
 
 /* R5: gives up a reference from a thread that must not enter Python.  One that belonged to
  * an earlier life of the interpreter is gone already. */

@@ -7,6 +7,7 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <malloc.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,4 +49,13 @@ int epy_lib_pin(void)
         !dlopen(python, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE | RTLD_GLOBAL))
         return EPY_LOAD_DLOPEN;
     return EPY_LOAD_OK;
+}
+
+/* The emulator fixes malloc()'s thresholds at 128 kB, above which each block is mapped and
+ * unmapped again, its pages zeroed one by one: a str of a megabyte cost ten times its copy.
+ * docs/decisions/0011-malloc-thresholds.md */
+void epy_lib_tune_malloc(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
 }

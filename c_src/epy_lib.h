@@ -22,4 +22,7 @@ int epy_lib_check(void);
  * as threads of ours run in both. */
 int epy_lib_pin(void);
 
+/* Lets malloc() reuse blocks of some megabytes. */
+void epy_lib_tune_malloc(void);
+
 #endif

@@ -132,44 +132,40 @@ PyObject *epy_list_item(PyObject *l, Py_ssize_t i)
 #endif
 }
 
-#ifdef Py_GIL_DISABLED
-int epy_dict_visit(PyObject *d, epy_pair_visitor visit, void *arg)
+static bool dict_contents(PyObject *d, Py_ssize_t n, PyObject **out)
 {
-    /* A snapshot: PyDict_Next is safe only under the dict's lock, and that lock
-     * may be suspended inside visit. */
-    PyObject *pairs = PyDict_Items(d);
-    if (!pairs)
-        return -1;
-    int r = 0;
-    for (Py_ssize_t i = 0; r == 0 && i < PyList_GET_SIZE(pairs); i++) {
-        PyObject *pair = PyList_GET_ITEM(pairs, i);
-        r = visit(arg, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
-    }
-    Py_DECREF(pairs);
-    return r;
-}
-#else
-int epy_dict_visit(PyObject *d, epy_pair_visitor visit, void *arg)
-{
-    /* The visitor may run Python code (iteration of a subclass of set, or the
-     * collector), which may change the dict. */
     PyObject *key, *value;
-    Py_ssize_t pos = 0, size = PyDict_GET_SIZE(d);
-    int r = 0;
-    while (r == 0 && PyDict_Next(d, &pos, &key, &value)) {
-        Py_INCREF(key);
-        Py_INCREF(value);
-        r = visit(arg, key, value);
-        Py_DECREF(key);
-        Py_DECREF(value);
-        if (r == 0 && PyDict_GET_SIZE(d) != size) {
-            PyErr_SetString(PyExc_RuntimeError, "dictionary changed size during conversion");
-            r = -1;
-        }
+    Py_ssize_t pos = 0, i = 0;
+    if (PyDict_GET_SIZE(d) != n)
+        return false;
+    for (; i < n && PyDict_Next(d, &pos, &key, &value); i++) {
+        out[i] = Py_NewRef(key);
+        out[n + i] = Py_NewRef(value);
     }
+    return true;
+}
+
+bool epy_dict_contents(PyObject *d, Py_ssize_t n, PyObject **out)
+{
+    bool r;
+#ifdef Py_GIL_DISABLED
+    Py_BEGIN_CRITICAL_SECTION(d); /* nothing in it lets another thread in */
+    r = dict_contents(d, n, out);
+    Py_END_CRITICAL_SECTION();
+#else
+    r = dict_contents(d, n, out);
+#endif
     return r;
 }
+
+bool epy_mode_is_only_reference(PyObject *o)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    return PyUnstable_Object_IsUniquelyReferenced(o);
+#else
+    return Py_REFCNT(o) == 1;
 #endif
+}
 
 PyObject *epy_dict_get(PyObject *d, PyObject *key)
 {

@@ -15,6 +15,8 @@ typedef struct epy_config {
     int io_pool_size;          /* executors of the pool io */
     int max_concurrent;        /* slots of the semaphore */
     unsigned acquire_timeout;      /* ms that a request waits for one */
+    bool errors_full;          /* unless a request wants them short */
+    bool redirect_output;      /* sys.stdout and sys.stderr go to the caller's group leader */
     bool telemetry;            /* replies say how long requests waited and ran */
     int schedulers;            /* online, when the application started */
     char python_path[4096];    /* directory with the package `erlang`; UTF-8 */
@@ -53,10 +55,12 @@ EPY_GIL EPY_NEWREF PyObject *epy_mode_thread_frame(PyThreadState *ts, unsigned l
 /* New reference to l[i]; NULL (without an exception) when the list is shorter. */
 EPY_GIL PyObject *epy_list_item(PyObject *l, Py_ssize_t i);
 
-/* Calls visit for each pair of a dict until one returns nonzero, and returns
- * that; -1 with an exception set when the dict could not be read. */
-typedef int (*epy_pair_visitor)(void *arg, PyObject *key, PyObject *value);
-EPY_GIL int epy_dict_visit(PyObject *d, epy_pair_visitor visit, void *arg);
+/* New references to the n keys, then the n values of a dict; false, and none, when it has
+ * another size by now. */
+EPY_GIL bool epy_dict_contents(PyObject *d, Py_ssize_t n, PyObject **out);
+
+/* Has nobody but the caller a reference? */
+EPY_GIL bool epy_mode_is_only_reference(PyObject *o);
 
 /* A lock that exists only where no GIL serializes the threads of an interpreter. */
 #ifdef Py_GIL_DISABLED

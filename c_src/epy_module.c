@@ -8,9 +8,12 @@
 
 #include "epy_callback.h"
 #include "epy_compat.h"
+#include "epy_error.h"
 #include "epy_executor.h"
+#include "epy_fault.h"
 #include "epy_interp.h"
 #include "epy_mode.h"
+#include "epy_output.h"
 #include "epy_types.h"
 
 typedef struct module_state {
@@ -66,6 +69,38 @@ static PyObject *preloaded(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* For erlang/_output.py. */
+
+static PyObject *output(PyObject *module, PyObject *text)
+{
+    module_state *state = PyModule_GetState(module);
+    if (!PyUnicode_Check(text))
+        return PyErr_Format(PyExc_TypeError, "output() takes a str");
+    int r = epy_output_write(state->interp, text);
+    return r < 0 ? NULL : PyBool_FromLong(r);
+}
+
+static PyObject *output_flush(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    if (epy_output_flush() < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* For erlang/_errors.py. */
+static PyObject *type_atom(PyObject *module, PyObject *exception)
+{
+    module_state *state = PyModule_GetState(module);
+    ErlNifEnv *env = enif_alloc_env();
+    if (!env)
+        return PyErr_NoMemory();
+    epy_name *name = epy_names_get(state->interp, epy_error_type(env, exception));
+    enif_free_env(env);
+    return name ? Py_NewRef(name->value) : NULL;
+}
+
 /* For erlang/_inspect.py. */
 static PyObject *frames(PyObject *module, PyObject *unused)
 {
@@ -74,11 +109,43 @@ static PyObject *frames(PyObject *module, PyObject *unused)
     return epy_executors_frames(state->interp);
 }
 
+#ifdef EPY_DEBUG
+/* convert_failing(value, n) -> (value, failed): there and back with the n-th allocation
+ * failing, if there are so many. */
+static PyObject *convert_failing(PyObject *module, PyObject *args)
+{
+    module_state *state = PyModule_GetState(module);
+    PyObject *value, *back = NULL;
+    ERL_NIF_TERM term;
+    long n;
+    epy_conv c;
+    if (!PyArg_ParseTuple(args, "Ol:convert_failing", &value, &n))
+        return NULL;
+    ErlNifEnv *env = enif_alloc_env();
+    if (!env)
+        return PyErr_NoMemory();
+    epy_conv_init(&c, state->interp, env);
+    epy_fault_arm(n);
+    if (epy_toterm(&c, value, &term) == 0)
+        back = epy_topy(&c, term);
+    bool failed = epy_fault_disarm();
+    epy_conv_fini(&c);
+    enif_free_env(env);
+    return back ? Py_BuildValue("NO", back, failed ? Py_True : Py_False) : NULL;
+}
+#endif
+
 static PyMethodDef methods[] = {
+#ifdef EPY_DEBUG
+    {"convert_failing", convert_failing, METH_VARARGS, NULL},
+#endif
     {"call", call, METH_VARARGS, call_doc},
     {"look_first", look_first, METH_VARARGS, NULL},
     {"refused", refused, METH_O, NULL},
     {"gil_enabled", gil_enabled, METH_O, NULL},
+    {"output", output, METH_O, NULL},
+    {"output_flush", output_flush, METH_NOARGS, NULL},
+    {"type_atom", type_atom, METH_O, NULL},
     {"preloaded", preloaded, METH_NOARGS, NULL},
     {"frames", frames, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

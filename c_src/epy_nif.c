@@ -4,9 +4,11 @@
  * schedulers and none waits (R1); erl/py_nif.erl says what each does.
  */
 #include "epy_atoms.h"
+#include "epy_buffer.h"
 #include "epy_callback.h"
 #include "epy_error.h"
 #include "epy_executor.h"
+#include "epy_handle.h"
 #include "epy_inline.h"
 #include "epy_interrupt.h"
 #include "epy_lib.h"
@@ -43,7 +45,7 @@ static ERL_NIF_TERM code_term(ErlNifEnv *env, int code)
 }
 
 /* start(Ref, {NumExecutors, NumSubinterps, IoPoolSize, MaxSpares, Schedulers, MaxConcurrent,
- *             AcquireTimeout, Telemetry, PythonPath}) */
+ *             AcquireTimeout, Telemetry, ErrorsFull, RedirectOutput, PythonPath}) */
 static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     epy_config config;
@@ -51,7 +53,7 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     const ERL_NIF_TERM *t;
     int n;
     (void)argc;
-    if (!enif_get_tuple(env, argv[1], &n, &t) || n != 9 ||
+    if (!enif_get_tuple(env, argv[1], &n, &t) || n != 11 ||
         !enif_get_int(env, t[0], &config.num_executors) ||
         !enif_get_int(env, t[1], &config.num_subinterp_workers) ||
         !enif_get_int(env, t[2], &config.io_pool_size) ||
@@ -59,9 +61,11 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
         !enif_get_int(env, t[4], &config.schedulers) ||
         !enif_get_int(env, t[5], &config.max_concurrent) ||
         !enif_get_uint(env, t[6], &config.acquire_timeout) ||
-        !enif_inspect_binary(env, t[8], &path) || path.size >= sizeof config.python_path)
+        !enif_inspect_binary(env, t[10], &path) || path.size >= sizeof config.python_path)
         return enif_make_badarg(env);
     config.telemetry = t[7] == epy_atom.true_;
+    config.errors_full = t[8] == epy_atom.true_;
+    config.redirect_output = t[9] == epy_atom.true_;
     memcpy(config.python_path, path.data, path.size);
     config.python_path[path.size] = '\0';
     return code_term(env, epy_runtime_start(env, argv[0], &config));
@@ -317,7 +321,37 @@ static ERL_NIF_TERM nif_release(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     return epy_atom.false_;
 }
 
+/* ---- values ---- */
+
+static ERL_NIF_TERM nif_is_handle(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return make_bool(epy_handle_is(env, argv[0]));
+}
+
+/* frame_atom(Binary) -> Atom: the name of a function or module in a stack trace. */
+static ERL_NIF_TERM nif_frame_atom(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    ErlNifBinary bin;
+    (void)argc;
+    if (!enif_inspect_binary(env, argv[0], &bin))
+        return enif_make_badarg(env);
+    ERL_NIF_TERM atom = epy_atom_from_utf8((const char *)bin.data, bin.size);
+    return atom ? atom : enif_make_atom(env, "-");
+}
+
 /* ---- load ---- */
+
+/* The resource types, which belong to the module. */
+static int open_types(ErlNifEnv *env)
+{
+    int r = epy_namespace_open(env);
+    if (r == EPY_OK)
+        r = epy_submit_open(env);
+    if (r == EPY_OK)
+        r = epy_handle_open(env);
+    return r == EPY_OK ? epy_buffer_open(env) : r;
+}
 
 static int load(ErlNifEnv *env, void **priv, ERL_NIF_TERM info)
 {
@@ -327,8 +361,9 @@ static int load(ErlNifEnv *env, void **priv, ERL_NIF_TERM info)
     if (r != EPY_LOAD_OK)
         return r;
     epy_atoms_init(env);
-    if (epy_namespace_open(env) < 0 || epy_submit_open(env) < 0 || epy_map_init() < 0)
+    if (open_types(env) < 0 || epy_map_init() < 0)
         return EPY_LOAD_NO_MEMORY;
+    epy_lib_tune_malloc();
     return epy_lib_pin();
 }
 
@@ -339,8 +374,7 @@ static int upgrade(ErlNifEnv *env, void **priv, void **old_priv, ERL_NIF_TERM in
     (void)priv;
     (void)old_priv;
     (void)info;
-    return epy_namespace_open(env) < 0 || epy_submit_open(env) < 0 ? EPY_LOAD_NO_MEMORY
-                                                                   : EPY_LOAD_OK;
+    return open_types(env) < 0 ? EPY_LOAD_NO_MEMORY : EPY_LOAD_OK;
 }
 
 static ErlNifFunc functions[] = {
@@ -369,6 +403,8 @@ static ErlNifFunc functions[] = {
     {"set_max", 1, nif_set_max, 0},
     {"set_acquire_timeout", 1, nif_set_acquire_timeout, 0},
     {"release", 1, nif_release, 0},
+    {"is_handle", 1, nif_is_handle, 0},
+    {"frame_atom", 1, nif_frame_atom, 0},
 };
 
 ERL_NIF_INIT(py_nif, functions, load, NULL, upgrade, NULL)

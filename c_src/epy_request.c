@@ -191,6 +191,7 @@ epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, ERL_NIF_TERM tupl
     for (int i = 0; i < EPY_REQ_TERMS; i++)
         req->terms[i] = i + 1 < arity ? elements[i + 1] : epy_atom.undefined;
     req->op = op;
+    req->flags = 0;
     req->manner = EPY_SYNC;
     req->slot = false;
     req->ns = NULL;

@@ -48,12 +48,26 @@ typedef enum epy_manner {
     EPY_INLINE, /* not a request of the table: runs on the caller's scheduler */
 } epy_manner;
 
+/* How a request wants its values and errors; above the operation in the integer that
+ * Erlang gives, erl/py_request.erl. */
+enum {
+    EPY_RETURN_HANDLE = 1, /* a handle, whatever the result is */
+    EPY_RETURN_BUFFER = 2, /* a binary, without a copy if it can be */
+    EPY_ERRORS_FULL = 4,
+    EPY_ERRORS_SHORT = 8,  /* also where the application's default is full */
+    EPY_BINARY_STR = 16,   /* binaries are str, or an error */
+    EPY_BINARY_BYTES = 32, /* binaries are bytes */
+    EPY_ATOM_STR = 64,     /* atoms are plain str */
+    EPY_FLAGS_ALL = 127,
+};
+
 struct epy_request {
     epy_qnode node;             /* the queue's, while QUEUED */
     _Atomic uint64_t word;      /* generation << 3 | epy_req_state */
     _Atomic uint32_t free_next; /* index + 1 of the next free slot; free list's */
     uint32_t index;             /* constant */
     epy_op op;
+    unsigned flags;             /* EPY_RETURN_HANDLE ...; set before QUEUED, then constant */
     epy_manner manner;
     bool slot;                  /* needs one to run, else it is a rider; set before QUEUED, then constant */
     _Atomic uint32_t number;    /* with slot: its place in line; see epy_semaphore.h.  Also read

@@ -6,6 +6,7 @@
 #include "epy_compat.h"
 #include "epy_error.h"
 #include "epy_executor.h"
+#include "epy_fault.h"
 #include "epy_interrupt.h"
 #include "epy_module.h"
 #include "epy_monitor.h"
@@ -140,6 +141,7 @@ static PyStatus initialize(void)
     if (PyStatus_Exception(status))
         return status;
     epy_memory_install();
+    epy_fault_install();
     PyConfig_InitPythonConfig(&config);
     config.install_signal_handlers = 0; /* signals are Erlang's */
     config.parse_argv = 0;

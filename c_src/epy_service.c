@@ -5,6 +5,8 @@
 #include "epy_executor.h"
 #include "epy_interp.h"
 
+#define SETTLE_NS 300000000
+
 void epy_service_init(epy_service *service, epy_interp *interp)
 {
     service->interp = interp;
@@ -30,8 +32,11 @@ void epy_service_loop(epy_service *service)
             continue;
         }
         PyThreadState *ts = PyEval_SaveThread();
-        epy_idle_wait(&service->idle, epy_queue_ready, &service->jobs, 0, -1);
+        bool work = epy_idle_wait(&service->idle, epy_queue_ready, &service->jobs, 0,
+                                  service->unsettled ? SETTLE_NS : -1);
         PyEval_RestoreThread(ts);
+        if (!work)
+            service->unsettled = !epy_interp_settle(service->interp);
     }
     atomic_store(&service->open, false);
     epy_qnode *n;

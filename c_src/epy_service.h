@@ -26,6 +26,7 @@ typedef struct epy_service {
     epy_job last;       /* tells the thread to end */
     atomic_bool open;   /* a thread serves */
     bool quit;          /* the thread's: told to end */
+    bool unsettled;     /* the thread's: there is something to do when it has been quiet a while */
     atomic_int ended;   /* futex word: 1 when the thread has ended */
 } epy_service;
 

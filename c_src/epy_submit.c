@@ -6,6 +6,7 @@
 #include "epy_callback.h"
 #include "epy_error.h"
 #include "epy_exec.h"
+#include "epy_handle.h"
 #include "epy_inline.h"
 #include "epy_namespace.h"
 #include "epy_pool.h"
@@ -96,8 +97,9 @@ static void spread(target *t, epy_namespace *ns, const ERL_NIF_TERM *terms, int 
         t->group = epy_pool_spread(epy_pool_default, &t->life);
 }
 
-static target choose(epy_namespace *ns, epy_op op, ERL_NIF_TERM name, const ERL_NIF_TERM *terms,
-                     int arity)
+/* `name`: of a pool, or a handle whose object is where the request is to go. */
+static target choose(ErlNifEnv *env, epy_namespace *ns, epy_op op, ERL_NIF_TERM name,
+                     const ERL_NIF_TERM *terms, int arity)
 {
     target t = {.named = ns->context};
     epy_pool *pool;
@@ -105,6 +107,8 @@ static target choose(epy_namespace *ns, epy_op op, ERL_NIF_TERM name, const ERL_
         use_home(&t, ns);
     } else if (name == epy_atom.spread) {
         spread(&t, ns, terms, arity);
+    } else if (enif_is_ref(env, name)) {
+        t.group = epy_handle_group(env, name, &t.life);
     } else if (name != epy_atom.undefined) {
         t.named = true;
         pool = epy_pool_find(name);
@@ -122,6 +126,7 @@ static target choose(epy_namespace *ns, epy_op op, ERL_NIF_TERM name, const ERL_
 typedef struct input {
     epy_namespace *ns; /* borrowed from its term */
     epy_op op;
+    unsigned flags;
     const ERL_NIF_TERM *terms; /* {Tag, ...} */
     int arity;
 } input;
@@ -131,21 +136,24 @@ static bool read_input(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NIF
 {
     unsigned n;
     in->ns = epy_namespace_from(env, ns);
-    if (!in->ns || !enif_get_uint(env, op, &n) || n >= EPY_OP_COUNT)
+    if (!in->ns || !enif_get_uint(env, op, &n) || (n & 0xFF) >= EPY_OP_COUNT ||
+        n >> 8 > EPY_FLAGS_ALL)
         return false;
-    in->op = (epy_op)n;
+    in->op = (epy_op)(n & 0xFF);
+    in->flags = n >> 8;
     return enif_get_tuple(env, request, &in->arity, &in->terms);
 }
 
 /* Where this input goes to; else false with what the native function returns. */
-static bool find_target(const input *in, ERL_NIF_TERM pool, target *t, ERL_NIF_TERM *error)
+static bool find_target(ErlNifEnv *env, const input *in, ERL_NIF_TERM pool, target *t,
+                        ERL_NIF_TERM *error)
 {
     *error = epy_atom.not_running;
     if (!epy_runtime_is_running())
         return false;
-    *t = choose(in->ns, in->op, pool, in->terms, in->arity);
+    *t = choose(env, in->ns, in->op, pool, in->terms, in->arity);
     if (!t->group)
-        *error = epy_atom.no_pool;
+        *error = enif_is_atom(env, pool) ? epy_atom.no_pool : epy_atom.no_object;
     return t->group && epy_group_is(t->group, t->life); /* else the context was closed */
 }
 
@@ -159,6 +167,7 @@ static epy_request *make(ErlNifEnv *env, const input *in, ERL_NIF_TERM request, 
                     : enif_make_badarg(env);
         return NULL;
     }
+    req->flags = in->flags;
     req->group = t->group;
     req->group_life = t->life;
     if (in->op == EPY_OP_SLOT || epy_exec_needs_namespace(req)) {
@@ -266,10 +275,10 @@ ERL_NIF_TERM epy_submit(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NI
     uint64_t run_ns;
     if (!read_input(env, ns, op, request, &in))
         return enif_make_badarg(env);
-    if (!find_target(&in, pool, &t, &result))
+    if (!find_target(env, &in, pool, &t, &result))
         return result;
     if (t.route && frame == epy_atom.none &&
-        epy_inline_run(env, in.ns, t.route, in.terms, in.arity, &result, &run_ns))
+        epy_inline_run(env, in.ns, t.route, in.flags, in.terms, in.arity, &result, &run_ns))
         return done(env, result, run_ns);
     if (frame == epy_atom.none && epy_semaphore_is_full()) {
         epy_event_count(EPY_OVERLOADED);
@@ -306,7 +315,7 @@ ERL_NIF_TERM epy_submit_async(ErlNifEnv *env, epy_manner manner, ERL_NIF_TERM ns
         return enif_make_badarg(env);
     if (!enif_whereis_pid(env, epy_atom.py_async, &server))
         return epy_atom.not_running;
-    if (!find_target(&in, pool, &t, &result))
+    if (!find_target(env, &in, pool, &t, &result))
         return result;
     epy_request *req = make(env, &in, request, &t, &result);
     if (!req)

@@ -1,54 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From terms to Python objects.  See epy_convert.h. */
+/*
+ * From terms to Python objects.  See epy_convert.h.
+ *
+ * The containers that are open stand on a stack, the innermost on top.  Each round fills
+ * the top one until it meets another container, which is opened on top of it, or is full,
+ * when it becomes a value of the one below.
+ */
 #include "epy_convert.h"
 
-#include "epy_executor.h"
+#include "epy_buffer.h"
+#include "epy_handle.h"
+#include "epy_request.h"
+#include "epy_term.h"
 #include "epy_types.h"
 
-#include <stdarg.h>
+#include <string.h>
 
-/* ---- errors and depth, for both directions ---- */
+#define KEY_DEPTH 16 /* Python hashes and compares keys by recursion */
+#define KEYS_KEPT 64 /* a power of two */
+#define KEY_KEPT_MAX 32 /* bytes */
 
-void epy_conv_init(epy_conv *c, epy_interp *interp, ErlNifEnv *env)
+typedef enum kind { LIST, TUPLE, MAP } kind;
+
+typedef struct level {
+    kind kind;
+    Py_ssize_t i, n;          /* the next element of a list or tuple, of how many */
+    PyObject *object;         /* strong: what is filled */
+    PyObject *decoder;        /* TUPLE: strong; makes the value of it; or NULL */
+    const ERL_NIF_TERM *elements; /* TUPLE: in the environment */
+    ERL_NIF_TERM rest;        /* LIST: the cells to come; MAP: the key whose value is made */
+    PyObject *key;            /* MAP: strong, of that value */
+    ErlNifMapIterator it;     /* MAP */
+} level;
+
+typedef struct work {
+    epy_conv *c;
+    epy_room levels;
+    PyObject *value; /* strong: of the last container that was closed */
+    unsigned maps;   /* that were opened */
+    PyObject **keys; /* strong: short str that were keys, by a hash of their bytes; or NULL */
+} work;
+
+static level *top(work *w)
 {
-    *c = (epy_conv){.interp = interp, .env = env, .where = enif_make_list(env, 0)};
-}
-
-int epy_conv_refuse(epy_conv *c, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    PyErr_FormatV(c->interp->objects.conversion_error, format, args);
-    va_end(args);
-    c->refused = true;
-    return -1;
-}
-
-void epy_conv_at(epy_conv *c, ERL_NIF_TERM step)
-{
-    if (c->refused)
-        c->where = enif_make_list_cell(c->env, step, c->where);
-}
-
-void epy_conv_at_index(epy_conv *c, Py_ssize_t zero_based)
-{
-    epy_conv_at(c, enif_make_int64(c->env, zero_based + 1));
-}
-
-void epy_conv_at_pair(epy_conv *c, ERL_NIF_TERM kind, ERL_NIF_TERM key)
-{
-    epy_conv_at(c, enif_make_tuple2(c->env, kind, key));
-}
-
-int epy_conv_enter(epy_conv *c)
-{
-    if (++c->depth <= EPY_DEPTH_MAX && epy_stack_left() > EPY_STACK_LAST)
-        return 0;
-    c->depth--;
-    c->no_stack = c->depth < EPY_DEPTH_MAX;
-    if (c->no_stack)
-        return epy_conv_refuse(c, "the value is nested too deeply for what is left of the stack");
-    return epy_conv_refuse(c, "the value is nested more than %d levels deep", EPY_DEPTH_MAX);
+    return (level *)w->levels.items + w->levels.n - 1;
 }
 
 /* ---- scalars ---- */
@@ -67,158 +62,404 @@ static PyObject *integer(epy_conv *c, ERL_NIF_TERM term)
 static PyObject *atom(epy_conv *c, ERL_NIF_TERM term)
 {
     epy_name *name = epy_names_get(c->interp, term);
-    return name ? Py_NewRef(name->value) : NULL;
+    if (!name)
+        return NULL;
+    if (c->flags & EPY_ATOM_STR && Py_TYPE(name->value) == (PyTypeObject *)c->interp->objects.atom_type)
+        return Py_NewRef(name->text);
+    return Py_NewRef(name->value);
+}
+
+static PyObject *text(epy_conv *c, const ErlNifBinary *bin)
+{
+    PyObject *o = PyUnicode_DecodeUTF8((const char *)bin->data, (Py_ssize_t)bin->size, NULL);
+    if (o || !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
+        return o;
+    PyErr_Clear(); /* not UTF-8: bytes, as documented, or said in our words */
+    if (!(c->flags & EPY_BINARY_STR))
+        return PyBytes_FromStringAndSize((const char *)bin->data, (Py_ssize_t)bin->size);
+    epy_conv_refuse(c, "a binary is not valid UTF-8, and str was asked for");
+    return NULL;
 }
 
 static PyObject *binary(epy_conv *c, ERL_NIF_TERM term)
 {
     ErlNifBinary bin;
-    if (!enif_inspect_binary(c->env, term, &bin)) {
-        epy_conv_refuse(c, "a bitstring whose size is not a multiple of 8 has no Python value");
-        return NULL;
-    }
-    PyObject *text = PyUnicode_DecodeUTF8((const char *)bin.data, (Py_ssize_t)bin.size, NULL);
-    if (text || !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
-        return text;
-    PyErr_Clear(); /* not UTF-8: bytes, as documented */
-    return PyBytes_FromStringAndSize((const char *)bin.data, (Py_ssize_t)bin.size);
+    if (!enif_inspect_binary(c->env, term, &bin))
+        return epy_term_object(c, term); /* a bitstring */
+    if (c->flags & EPY_BINARY_BYTES)
+        return PyBytes_FromStringAndSize((const char *)bin.data, (Py_ssize_t)bin.size);
+    return text(c, &bin);
 }
 
-/* ---- containers ---- */
-
-static PyObject *list(epy_conv *c, ERL_NIF_TERM term)
+static PyObject *reference(epy_conv *c, ERL_NIF_TERM term)
 {
-    unsigned n;
-    ERL_NIF_TERM head;
-    if (!enif_get_list_length(c->env, term, &n)) {
-        epy_conv_refuse(c, "an improper list has no Python value");
-        return NULL;
-    }
-    PyObject *l = PyList_New(n);
-    for (unsigned i = 0; l && i < n; i++) {
-        enif_get_list_cell(c->env, term, &head, &term);
-        PyObject *item = epy_topy(c, head);
-        if (item)
-            PyList_SET_ITEM(l, i, item);
-        else {
-            epy_conv_at_index(c, i);
-            Py_CLEAR(l);
-        }
-    }
-    return l;
+    bool is;
+    PyObject *object = epy_handle_object(c, term, &is);
+    return is ? object : epy_term_object(c, term);
 }
 
-/* {bytes, Bin} always makes bytes; NULL without an exception: not that tuple. */
-static PyObject *forced_bytes(epy_conv *c, const ERL_NIF_TERM *elements, int n)
+static PyObject *floating(epy_conv *c, ERL_NIF_TERM term)
+{
+    double d;
+    enif_get_double(c->env, term, &d);
+    return PyFloat_FromDouble(d);
+}
+
+/* What is made at once; NULL with *container true: a list, tuple or map. */
+static PyObject *scalar(epy_conv *c, ERL_NIF_TERM term, bool *container)
+{
+    *container = false;
+    switch (enif_term_type(c->env, term)) {
+    case ERL_NIF_TERM_TYPE_INTEGER: return integer(c, term);
+    case ERL_NIF_TERM_TYPE_FLOAT: return floating(c, term);
+    case ERL_NIF_TERM_TYPE_ATOM: return atom(c, term);
+    case ERL_NIF_TERM_TYPE_BITSTRING: return binary(c, term);
+    case ERL_NIF_TERM_TYPE_REFERENCE: return reference(c, term);
+    case ERL_NIF_TERM_TYPE_LIST:
+    case ERL_NIF_TERM_TYPE_TUPLE:
+    case ERL_NIF_TERM_TYPE_MAP: *container = true; return NULL;
+    default: return epy_term_object(c, term);
+    }
+}
+
+/* {bytes, B} and {buffer, B} are instructions; 0: this is none. */
+static int instruction(epy_conv *c, const ERL_NIF_TERM *elements, int n, PyObject **value)
 {
     ErlNifBinary bin;
-    if (n != 2 || elements[0] != epy_atom.bytes ||
+    if (n != 2 || (elements[0] != epy_atom.bytes && elements[0] != epy_atom.buffer) ||
         !enif_inspect_binary(c->env, elements[1], &bin))
-        return NULL;
-    return PyBytes_FromStringAndSize((const char *)bin.data, (Py_ssize_t)bin.size);
+        return 0;
+    *value = elements[0] == epy_atom.buffer
+                 ? epy_buffer_view(c, elements[1])
+                 : PyBytes_FromStringAndSize((const char *)bin.data, (Py_ssize_t)bin.size);
+    return *value ? 1 : -1;
 }
 
-static PyObject *tuple(epy_conv *c, ERL_NIF_TERM term)
+/* ---- keys of maps ---- */
+
+/* Scalars, and tuples of such, not too deep: what Python can hash. */
+static bool is_hashable(ErlNifEnv *env, ERL_NIF_TERM term, int depth)
 {
     const ERL_NIF_TERM *elements;
     int n;
-    enif_get_tuple(c->env, term, &n, &elements);
-    PyObject *t = forced_bytes(c, elements, n);
-    if (t || PyErr_Occurred())
-        return t;
-    t = PyTuple_New(n);
-    for (int i = 0; t && i < n; i++) {
-        PyObject *item = epy_topy(c, elements[i]);
-        if (item)
-            PyTuple_SET_ITEM(t, i, item);
-        else {
-            epy_conv_at_index(c, i);
-            Py_CLEAR(t);
-        }
+    if (enif_get_tuple(env, term, &n, &elements)) {
+        bool all = depth > 0;
+        for (int i = 0; all && i < n; i++)
+            all = is_hashable(env, elements[i], depth - 1);
+        return all;
     }
-    return t;
+    return !enif_is_list(env, term) && !enif_is_map(env, term);
 }
 
-static int put_pair(epy_conv *c, PyObject *dict, ERL_NIF_TERM key, ERL_NIF_TERM value)
+static PyObject **kept_place(work *w, const ErlNifBinary *bin)
 {
-    int r = -1;
-    PyObject *v = NULL, *k = epy_topy(c, key);
-    if (!k) {
-        epy_conv_at_pair(c, epy_atom.key, key);
+    size_t h = bin->size;
+    for (size_t i = 0; i < bin->size; i++)
+        h = h * 31 + bin->data[i];
+    return &w->keys[h & (KEYS_KEPT - 1)];
+}
+
+static bool is_text_of(PyObject *text, const ErlNifBinary *bin)
+{
+    return PyUnicode_IS_ASCII(text) && (size_t)PyUnicode_GET_LENGTH(text) == bin->size &&
+           !memcmp(PyUnicode_1BYTE_DATA(text), bin->data, bin->size);
+}
+
+/* The maps of a list mostly have the same keys, of which one object each is enough: it knows
+ * its hash, and is found at once.  NULL without an exception: not such a key. */
+static PyObject *kept_key(work *w, ERL_NIF_TERM term)
+{
+    ErlNifBinary bin;
+    if (w->maps < 2 || w->c->flags & EPY_BINARY_BYTES ||
+        !enif_inspect_binary(w->c->env, term, &bin) || bin.size > KEY_KEPT_MAX)
+        return NULL;
+    if (!w->keys)
+        w->keys = PyMem_Calloc(KEYS_KEPT, sizeof *w->keys);
+    if (!w->keys)
+        return PyErr_NoMemory();
+    PyObject **place = kept_place(w, &bin);
+    if (*place && is_text_of(*place, &bin))
+        return Py_NewRef(*place);
+    PyObject *o = text(w->c, &bin);
+    if (o && PyUnicode_CheckExact(o))
+        Py_XSETREF(*place, Py_NewRef(o));
+    return o;
+}
+
+static void drop_keys(work *w)
+{
+    for (int i = 0; w->keys && i < KEYS_KEPT; i++)
+        Py_XDECREF(w->keys[i]);
+    PyMem_Free(w->keys);
+}
+
+/* A key by itself: a container within it is a tuple. */
+static PyObject *key(epy_conv *c, ERL_NIF_TERM term)
+{
+    const ERL_NIF_TERM *elements;
+    int n;
+    bool container;
+    PyObject *o = scalar(c, term, &container);
+    if (!container)
+        return o;
+    if (!is_hashable(c->env, term, KEY_DEPTH))
+        return epy_term_object(c, term);
+    enif_get_tuple(c->env, term, &n, &elements);
+    if (instruction(c, elements, n, &o) != 0)
+        return o;
+    o = PyTuple_New(n);
+    for (int i = 0; o && i < n; i++) {
+        PyObject *item = key(c, elements[i]);
+        if (item)
+            PyTuple_SET_ITEM(o, i, item);
+        else {
+            epy_conv_at_index(c, i);
+            Py_CLEAR(o);
+        }
+    }
+    return o;
+}
+
+static int put_pair(epy_conv *c, PyObject *dict, PyObject *k, PyObject *value)
+{
+    Py_ssize_t size = PyDict_GET_SIZE(dict);
+    if (PyDict_SetItem(dict, k, value) == 0)
+        return PyDict_GET_SIZE(dict) > size
+                   ? 0
+                   : epy_conv_refuse(c, "two keys of a map are equal in Python");
+    if (!PyErr_ExceptionMatches(PyExc_TypeError))
+        return -1;
+    PyErr_Clear(); /* of the object of a handle; said in our words, with the path */
+    return epy_conv_refuse(c, "the key of a map is not hashable in Python");
+}
+
+/* ---- opening ---- */
+
+static int push(work *w, level l)
+{
+    if (!l.object || epy_room_for(&w->levels, 1, sizeof l) < 0) {
+        Py_XDECREF(l.object);
+        Py_XDECREF(l.decoder);
         return -1;
     }
-    Py_ssize_t size = PyDict_GET_SIZE(dict);
-    v = epy_topy(c, value);
-    if (!v) {
-        epy_conv_at_pair(c, epy_atom.value, key);
-        goto done;
+    w->levels.n++;
+    *top(w) = l;
+    return 0;
+}
+
+/* 1: it was made at once, as an improper list is. */
+static int open_list(work *w, ERL_NIF_TERM term, PyObject **value)
+{
+    unsigned n;
+    if (enif_get_list_length(w->c->env, term, &n))
+        return push(w, (level){.kind = LIST, .n = n, .rest = term, .object = PyList_New(n)});
+    *value = epy_term_object(w->c, term);
+    return *value ? 1 : -1;
+}
+
+/* The decoder that is registered for the tag, a new reference; NULL: none, or an exception. */
+static PyObject *find_decoder(epy_conv *c, const ERL_NIF_TERM *elements, int n)
+{
+    PyObject *decoders = c->interp->objects.decoders;
+    if (n == 0 || PyDict_GET_SIZE(decoders) == 0 || !enif_is_atom(c->env, elements[0]))
+        return NULL;
+    epy_name *name = epy_names_get(c->interp, elements[0]);
+    return name ? epy_dict_get(decoders, name->text) : NULL;
+}
+
+static int open_tuple(work *w, ERL_NIF_TERM term, PyObject **value)
+{
+    const ERL_NIF_TERM *elements;
+    int n;
+    enif_get_tuple(w->c->env, term, &n, &elements);
+    int r = instruction(w->c, elements, n, value);
+    if (r != 0)
+        return r;
+    PyObject *decoder = find_decoder(w->c, elements, n);
+    if (!decoder && PyErr_Occurred())
+        return -1;
+    int tag = decoder ? 1 : 0;
+    return push(w, (level){.kind = TUPLE, .n = n - tag, .elements = elements + tag,
+                           .decoder = decoder, .object = PyTuple_New(n - tag)});
+}
+
+static int open_map(work *w, ERL_NIF_TERM term)
+{
+    if (push(w, (level){.kind = MAP, .object = PyDict_New()}) < 0)
+        return -1;
+    enif_map_iterator_create(w->c->env, term, &top(w)->it, ERL_NIF_MAP_ITERATOR_FIRST);
+    w->maps++;
+    return 0;
+}
+
+/* What scalar() found to be a container.  1 and *value: made at once; 0: opened; -1. */
+static int open_container(work *w, ERL_NIF_TERM term, PyObject **value)
+{
+    switch (enif_term_type(w->c->env, term)) {
+    case ERL_NIF_TERM_TYPE_LIST: return open_list(w, term, value);
+    case ERL_NIF_TERM_TYPE_TUPLE: return open_tuple(w, term, value);
+    default: return open_map(w, term);
     }
-    r = PyDict_SetItem(dict, k, v);
-    if (r < 0 && PyErr_ExceptionMatches(PyExc_TypeError)) {
-        PyErr_Clear(); /* said in our words, with the path */
-        epy_conv_refuse(c, "a map key that contains a list or a map is not hashable in Python");
-    } else if (r == 0 && PyDict_GET_SIZE(dict) == size)
-        r = epy_conv_refuse(c, "two keys of a map are equal in Python");
+}
+
+/* The same of any term. */
+static int begin(work *w, ERL_NIF_TERM term, PyObject **value)
+{
+    bool container;
+    *value = scalar(w->c, term, &container);
+    return *value ? 1 : container ? open_container(w, term, value) : -1;
+}
+
+/* ---- filling.  1: the container on top is full; 0: another was opened on top of it; -1. ---- */
+
+static int fill_list(work *w, level *l)
+{
+    ERL_NIF_TERM head, rest = l->rest;
+    PyObject *value;
+    while (enif_get_list_cell(w->c->env, rest, &head, &rest)) {
+        bool container;
+        value = scalar(w->c, head, &container);
+        if (!value) {
+            l->rest = rest;
+            int r = container ? open_container(w, head, &value) : -1;
+            if (r <= 0)
+                return r;
+        }
+        PyList_SET_ITEM(l->object, l->i++, value);
+    }
+    return 1;
+}
+
+static int fill_tuple(work *w, level *l)
+{
+    PyObject *value;
+    while (l->i < l->n) {
+        int r = begin(w, l->elements[l->i], &value);
+        if (r <= 0)
+            return r;
+        PyTuple_SET_ITEM(l->object, l->i++, value);
+    }
+    return 1;
+}
+
+/* The value of l->key is there; steals it. */
+static int put_value(work *w, level *l, PyObject *value)
+{
+    PyObject *k = l->key;
+    int r = put_pair(w->c, l->object, k, value);
     if (r < 0)
-        epy_conv_at_pair(c, epy_atom.key, key);
-done:
+        epy_conv_at_pair(w->c, epy_atom.key, l->rest);
+    l->key = NULL;
     Py_DECREF(k);
-    Py_XDECREF(v);
+    Py_DECREF(value);
     return r;
 }
 
-static PyObject *map(epy_conv *c, ERL_NIF_TERM term)
+static int fill_map(work *w, level *l)
 {
-    ErlNifMapIterator it;
-    ERL_NIF_TERM key, value;
-    PyObject *dict = PyDict_New();
-    if (!dict)
-        return NULL;
-    enif_map_iterator_create(c->env, term, &it, ERL_NIF_MAP_ITERATOR_FIRST);
-    while (dict && enif_map_iterator_get_pair(c->env, &it, &key, &value)) {
-        if (put_pair(c, dict, key, value) < 0)
-            Py_CLEAR(dict);
-        enif_map_iterator_next(c->env, &it);
+    ERL_NIF_TERM term;
+    PyObject *value;
+    while (enif_map_iterator_get_pair(w->c->env, &l->it, &l->rest, &term)) {
+        enif_map_iterator_next(w->c->env, &l->it);
+        l->key = kept_key(w, l->rest);
+        if (!l->key && !PyErr_Occurred())
+            l->key = key(w->c, l->rest);
+        if (!l->key) {
+            epy_conv_at_pair(w->c, epy_atom.key, l->rest);
+            return -1;
+        }
+        int r = begin(w, term, &value);
+        if (r <= 0)
+            return r;
+        if (put_value(w, l, value) < 0)
+            return -1;
     }
-    enif_map_iterator_destroy(c->env, &it);
-    return dict;
+    return 1;
 }
 
-static PyObject *nested(epy_conv *c, ERL_NIF_TERM term,
-                        PyObject *(*convert)(epy_conv *c, ERL_NIF_TERM term))
+static int fill(work *w)
 {
-    if (epy_conv_enter(c) < 0)
-        return NULL;
-    PyObject *object = convert(c, term);
-    epy_conv_leave(c);
-    return object;
+    level *l = top(w);
+    switch (l->kind) {
+    case LIST: return fill_list(w, l);
+    case TUPLE: return fill_tuple(w, l);
+    default: return fill_map(w, l);
+    }
 }
 
-static PyObject *refuse(epy_conv *c, const char *what)
+/* The value of a container that was closed goes to the one below; steals it. */
+static int take(work *w, PyObject *value)
 {
-    epy_conv_refuse(c, "%s has no Python value", what);
-    return NULL;
+    level *l = top(w);
+    if (l->kind == MAP)
+        return put_value(w, l, value);
+    if (l->kind == LIST)
+        PyList_SET_ITEM(l->object, l->i++, value);
+    else
+        PyTuple_SET_ITEM(l->object, l->i++, value);
+    return 0;
+}
+
+static void clear(work *w, level *l)
+{
+    if (l->kind == MAP)
+        enif_map_iterator_destroy(w->c->env, &l->it);
+    Py_CLEAR(l->object);
+    Py_CLEAR(l->decoder);
+    Py_CLEAR(l->key);
+}
+
+/* The container on top is full, and becomes the value. */
+static int finish(work *w)
+{
+    level *l = top(w);
+    w->value = l->decoder ? PyObject_CallObject(l->decoder, l->object) : Py_NewRef(l->object);
+    if (w->value) { /* else its place is still to be told */
+        clear(w, l);
+        w->levels.n--;
+    }
+    return w->value ? 0 : -1;
+}
+
+/* After a failure: what was made is dropped, and the path to the value told. */
+static void unwind(work *w)
+{
+    for (; w->levels.n > 0; w->levels.n--) {
+        level *l = top(w);
+        if (l->kind != MAP)
+            epy_conv_at_index(w->c, l->i + (l->decoder ? 1 : 0));
+        else if (l->key) /* else it was the key, and its place is told */
+            epy_conv_at_pair(w->c, epy_atom.value, l->rest);
+        clear(w, l);
+    }
+}
+
+static int run(work *w)
+{
+    while (w->levels.n > 0) {
+        int r = fill(w);
+        if (r < 0 || (r == 1 && finish(w) < 0))
+            return -1;
+        if (r == 1 && w->levels.n > 0 && take(w, w->value) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 PyObject *epy_topy(epy_conv *c, ERL_NIF_TERM term)
 {
-    double d;
-    switch (enif_term_type(c->env, term)) {
-    case ERL_NIF_TERM_TYPE_INTEGER: return integer(c, term);
-    case ERL_NIF_TERM_TYPE_FLOAT:
-        enif_get_double(c->env, term, &d);
-        return PyFloat_FromDouble(d);
-    case ERL_NIF_TERM_TYPE_ATOM: return atom(c, term);
-    case ERL_NIF_TERM_TYPE_BITSTRING: return binary(c, term);
-    case ERL_NIF_TERM_TYPE_LIST: return nested(c, term, list);
-    case ERL_NIF_TERM_TYPE_TUPLE: return nested(c, term, tuple);
-    case ERL_NIF_TERM_TYPE_MAP: return nested(c, term, map);
-    case ERL_NIF_TERM_TYPE_FUN: return refuse(c, "a fun");
-    case ERL_NIF_TERM_TYPE_PID: return refuse(c, "a pid");
-    case ERL_NIF_TERM_TYPE_PORT: return refuse(c, "a port");
-    case ERL_NIF_TERM_TYPE_REFERENCE: return refuse(c, "a reference");
-    default: return refuse(c, "a term of an unknown type");
+    level few[8];
+    work w = {.c = c, .levels = EPY_ROOM(few)};
+    int r = begin(&w, term, &w.value);
+    if (r == 0)
+        r = run(&w);
+    if (r < 0) {
+        unwind(&w);
+        w.value = NULL;
     }
+    drop_keys(&w);
+    epy_room_free(&w.levels);
+    return w.value;
 }
 
 /* ---- names ---- */

@@ -2,6 +2,9 @@
 /* See epy_types.h. */
 #include "epy_types.h"
 
+#include "epy_buffer.h"
+#include "epy_term.h"
+
 /* ---- Atom ---- */
 
 static PyObject *atom_alloc(PyTypeObject *type, ERL_NIF_TERM atom, PyObject *text)
@@ -94,6 +97,8 @@ int epy_types_init(PyObject *module, epy_objects *objects)
     objects->atom_type = PyType_FromModuleAndSpec(module, &atom_spec, bases);
     Py_DECREF(bases);
     if (!objects->atom_type || PyModule_AddObjectRef(module, "Atom", objects->atom_type) < 0)
+        return -1;
+    if (epy_term_init(module, objects) < 0 || epy_buffer_init(module, objects) < 0)
         return -1;
     if (add_exception(module, &objects->error, "Error", error_doc, NULL) < 0 ||
         add_exception(module, &objects->cancelled, "Cancelled", cancelled_doc,

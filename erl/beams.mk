@@ -43,7 +43,7 @@ $(EPY_APP): $(srcdir)/erl/$(PACKAGE).app.src.in obj/erl/modules
 all-local: $(EPY_BEAMS) $(EPY_APP)
 
 # The Python package goes where an installed tree has it, so that "erl -pa ebin" works.
-EPY_PYTHON_FILES = $(patsubst $(srcdir)/python/%,%,$(wildcard $(addprefix $(srcdir)/python/erlang/,*.py *.pyi py.typed */*.py */*.pyi)))
+EPY_PYTHON_FILES = $(patsubst $(srcdir)/python/%,%,$(wildcard $(addprefix $(srcdir)/python/,*.pyi $(addprefix erlang/,*.py *.pyi py.typed */*.py */*.pyi))))
 EPY_PRIV_PYTHON = $(EPY_PYTHON_FILES:%=priv/python/%)
 
 $(EPY_PRIV_PYTHON): priv/python/%: $(srcdir)/python/%

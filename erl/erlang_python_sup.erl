@@ -15,14 +15,15 @@ start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 init([]) ->
-    [ok = Module:new_table() || Module <- [py_callback, py_setup, py_contexts, py_context_router]],
+    [ok = Module:new_table() || Module <- [py_callback, py_setup, py_contexts, py_context_router, py_stream]],
     {ok, {#{strategy => rest_for_one, intensity => 3, period => 10},
           [helpers(),                      % before Python has something to say
            worker(py_runtime, 10000),      % Python starts, and stops
            worker(py_setup, 5000),         % paths, imports, preloaded code
            worker(py_contexts, 5000),
            supervisor(py_context_sup),
-           worker(py_context_router, 10000)]}};
+           worker(py_context_router, 10000),
+          supervisor(py_stream_sup)]}};
 init(helpers) ->
     {ok, {#{strategy => one_for_one, intensity => 3, period => 10},
           [worker(py_events, 5000),

@@ -1,21 +1,25 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% @doc Python from Erlang.
 %%
-%% A Python exception comes back as `{error, {Type, Message}}'; the other errors
-%% are `timeout', `cancelled', `{overloaded, Current, Max}', `not_running' and
+%% A Python exception comes back as `{error, {Type, Message}}', or as `{error, Map}' with the
+%% option `errors => full'; the other errors are `timeout', `cancelled', `{overloaded, Current, Max}', `not_running' and
 %% `{conversion, What, Where}'.  An argument of the wrong type is an error of the
 %% first shape, `TypeError' or `ValueError', and Python is not asked.
 %%
 %% Where a function takes a pool or a context first, the list of arguments is one place
 %% further to the right, and that is how the two forms are told apart.  Options of ours
-%% are a timeout or `{opts, #{timeout => T}}' in the last place, so that no keyword
-%% argument of Python can be mistaken for one.
+%% are a timeout or `{opts, Map}' in the last place, so that no keyword argument of Python
+%% can be mistaken for one.
 -module(py).
 
--export([call/3, call/4, call/5, call/6, apply/3, apply/4]).
+-export([call/3, call/4, call/5, call/6, apply/3, apply/4, format_error/2]).
 -export([eval/1, eval/2, eval/3, exec/1, exec/2, reload/1]).
 -export([cast/3, cast/4, cast/5, spawn_call/3, spawn_call/4, spawn_call/5]).
 -export([call_async/3, call_async/4, await/1, await/2, cancel/1, parallel/1]).
+-export([stream/3, stream/4, stream/5, stream_eval/1, stream_eval/2, stream_eval/3]).
+-export([stream_start/3, stream_start/4, stream_start/5, stream_ack/2, stream_cancel/1]).
+-export([getattr/2, getattr/3, setattr/3, call_method/3, call_method/4, call_method/5]).
+-export([call_object/2, call_object/3, call_object/4, to_term/1, to_term/2, is_ref/1]).
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0]).
 -export([contexts_started/0, interrupt/1]).
@@ -29,7 +33,7 @@
 -export([info/0, stacks/0, memory_stats/0, gc/0, gc/1]).
 -export([tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0]).
 -export_type([name/0, code/0, kwargs/0, locals/0, place/0, options/0]).
--export_type([result/0, reason/0, exception/0, step/0, mode/0]).
+-export_type([handle/0, result/0, reason/0, error_info/0, exception/0, step/0, mode/0]).
 
 -type name() :: atom() | binary() | string().
 -type code() :: unicode:chardata().
@@ -37,13 +41,25 @@
 -type locals() :: #{name() => term()}.
 %% A pool by its name, or a context by its process.
 -type place() :: atom() | pid().
--type options() :: timeout() | {opts, #{timeout => timeout()}}.
+%% return: `handle', a reference to the Python object; `buffer', a binary of its bytes without
+%% a copy.  errors: the shape of Python exceptions.  binary, atom: what those become in Python.
+-type options() :: timeout()
+                 | {opts, #{timeout => timeout(), return => value | handle | buffer,
+                            errors => short | full, binary => auto | str | bytes, atom => atom | str}}.
+%% A Python object, on the node that node/1 says.
+-type handle() :: reference().
 -type exception() :: atom().
 %% Where a value is that does not convert: in which part of the call, then the
 %% 1-based index in a list or tuple, `{value, Key}' or `{key, Key}' in a map, and
 %% `key' for a key of a dict.
 -type step() :: args | kwargs | locals | result | pos_integer() | {value | key, term()} | key.
+-type error_info() :: #{type := exception(), module := binary(), message := binary(),
+                        traceback := [#{file := binary(), line := non_neg_integer(), function := binary(),
+                                        code := binary() | none}],
+                        cause := error_info() | none, context := error_info() | none,
+                        notes := [binary()], exceptions => [error_info()]}.
 -type reason() :: {exception(), Message :: binary()}
+                | error_info()
                 | {conversion, What :: binary(), Where :: [step()]}
                 | {overloaded, Current :: non_neg_integer(), Max :: pos_integer()}
                 | timeout | cancelled | not_running.
@@ -104,14 +120,26 @@ apply(Module, Function, Args) ->
     ?MODULE:apply(Module, Function, Args, #{}).
 
 %% @doc The bare value of a call.  Raises `error:{python, Type, Message}' for a Python
-%% exception, and `error:{python, Reason}' for any other error.
--spec apply(Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> term().
-apply(Module, Function, Args, Kwargs) ->
-    case checked_call(undefined, Module, Function, Args, Kwargs, infinity) of
+%% exception, with the innermost Python frames on top of the stacktrace, and
+%% `error:{python, Reason}' for any other error.
+-spec apply(Module :: name(), Function :: name(), Args :: [term()], kwargs() | options()) -> term().
+apply(Module, Function, Args, KwargsOrOptions) ->
+    {Kwargs, Options} = py_args:kwargs_or_options(KwargsOrOptions),
+    case apply_full(Module, Function, Args, Kwargs, Options) of
         {ok, Value} -> Value;
-        {error, {Type, Message}} -> error({python, Type, Message});
-        {error, Reason} -> error({python, Reason})
+        {error, Reason} -> py_error:raise(Reason, [Module, Function, Args, KwargsOrOptions])
     end.
+
+apply_full(Module, Function, Args, Kwargs, Options) ->
+    run(fun() ->
+                Checked = py_args:options(Options, [timeout, return, binary, atom]),
+                {undefined, call, py_args:call(Module, Function, Args, Kwargs), py_args:errors_full(Checked)}
+        end).
+
+%% @doc What a shell prints of an exception that apply/3,4 raised: see EEP 54.
+-spec format_error(Reason :: term(), erlang:stacktrace()) -> #{reason | general => unicode:chardata()}.
+format_error(Reason, Stacktrace) ->
+    py_error:format(Reason, Stacktrace).
 
 %% Is this `(Place, Module, Function, Args, ...)'?  Third and Fourth are then the function
 %% and the arguments, else the arguments and a map.
@@ -156,12 +184,12 @@ checked_eval(Place, Code, Locals, Options) ->
 %% process, and for nobody else.
 -spec exec(code()) -> ok | {error, reason()}.
 exec(Code) ->
-    run(fun() -> {undefined, exec, py_args:exec(Code), infinity} end).
+    run(fun() -> {undefined, exec, py_args:exec(Code), py_args:options(infinity)} end).
 
 %% @doc The same in the namespace of a context.
 -spec exec(Context :: pid(), code()) -> ok | {error, reason()}.
 exec(Context, Code) ->
-    run(fun() -> {py_args:context(Context), exec, py_args:exec(Code), infinity} end).
+    run(fun() -> {py_args:context(Context), exec, py_args:exec(Code), py_args:options(infinity)} end).
 
 %% @doc Loads a module anew in every interpreter that has loaded it, so that afterwards none
 %% runs its old code.
@@ -179,8 +207,9 @@ reload(Module) ->
 cast(Module, Function, Args) ->
     checked_cast(undefined, Module, Function, Args, #{}).
 
-%% @doc `cast(Module, Function, Args, Kwargs)' or `cast(Place, Module, Function, Args)'.
--spec cast(Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> ok | {error, reason()};
+%% @doc `cast(Module, Function, Args, Kwargs)' or `cast(Place, Module, Function, Args)'.  In
+%% place of Kwargs there may be `{opts, Options}', without `timeout' and `return'.
+-spec cast(Module :: name(), Function :: name(), Args :: [term()], kwargs() | options()) -> ok | {error, reason()};
           (place(), Module :: name(), Function :: name(), Args :: [term()]) -> ok | {error, reason()}.
 cast(First, Second, Third, Fourth) ->
     case is_placed(Third, Fourth) of
@@ -189,13 +218,14 @@ cast(First, Second, Third, Fourth) ->
     end.
 
 %% @doc The same in a pool or a context.
--spec cast(place(), Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> ok | {error, reason()}.
-cast(Place, Module, Function, Args, Kwargs) ->
-    checked_cast({in, Place}, Module, Function, Args, Kwargs).
+-spec cast(place(), Module :: name(), Function :: name(), Args :: [term()], kwargs() | options()) ->
+          ok | {error, reason()}.
+cast(Place, Module, Function, Args, KwargsOrOptions) ->
+    checked_cast({in, Place}, Module, Function, Args, KwargsOrOptions).
 
-checked_cast(Place, Module, Function, Args, Kwargs) ->
-    case checked_terms(Place, Module, Function, Args, Kwargs) of
-        {ok, {In, Terms}} -> py_request:cast(In, call, Terms);
+checked_cast(Place, Module, Function, Args, KwargsOrOptions) ->
+    case checked_terms(Place, Module, Function, Args, KwargsOrOptions, [errors, binary, atom]) of
+        {ok, {In, Terms, Flags}} -> py_request:cast(In, call, Terms, Flags);
         {error, _} = Error -> Error
     end.
 
@@ -207,8 +237,9 @@ spawn_call(Module, Function, Args) ->
     begin_call(undefined, Module, Function, Args, #{}).
 
 %% @doc `spawn_call(Module, Function, Args, Kwargs)' or
-%% `spawn_call(Place, Module, Function, Args)'.
--spec spawn_call(Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> reference();
+%% `spawn_call(Place, Module, Function, Args)'.  In place of Kwargs there may be
+%% `{opts, Options}', without `timeout', which is await/2's.
+-spec spawn_call(Module :: name(), Function :: name(), Args :: [term()], kwargs() | options()) -> reference();
                 (place(), Module :: name(), Function :: name(), Args :: [term()]) -> reference().
 spawn_call(First, Second, Third, Fourth) ->
     case is_placed(Third, Fourth) of
@@ -217,14 +248,15 @@ spawn_call(First, Second, Third, Fourth) ->
     end.
 
 %% @doc The same in a pool or a context.
--spec spawn_call(place(), Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> reference().
-spawn_call(Place, Module, Function, Args, Kwargs) ->
-    begin_call({in, Place}, Module, Function, Args, Kwargs).
+-spec spawn_call(place(), Module :: name(), Function :: name(), Args :: [term()], kwargs() | options()) ->
+          reference().
+spawn_call(Place, Module, Function, Args, KwargsOrOptions) ->
+    begin_call({in, Place}, Module, Function, Args, KwargsOrOptions).
 
 %% A call that is refused has a reference too, so that there is one place to look for errors.
-begin_call(Place, Module, Function, Args, Kwargs) ->
-    Begun = case checked_terms(Place, Module, Function, Args, Kwargs) of
-                {ok, {In, Terms}} -> py_request:async(In, call, Terms);
+begin_call(Place, Module, Function, Args, KwargsOrOptions) ->
+    Begun = case checked_terms(Place, Module, Function, Args, KwargsOrOptions, [return, errors, binary, atom]) of
+                {ok, {In, Terms, Flags}} -> py_request:async(In, call, Terms, Flags);
                 {error, _} = Error -> Error
             end,
     case Begun of
@@ -238,7 +270,7 @@ call_async(Module, Function, Args) ->
     spawn_call(Module, Function, Args).
 
 %% @doc The older name of spawn_call/4.
--spec call_async(Module :: name(), Function :: name(), Args :: [term()], kwargs()) -> reference();
+-spec call_async(Module :: name(), Function :: name(), Args :: [term()], kwargs() | options()) -> reference();
                 (place(), Module :: name(), Function :: name(), Args :: [term()]) -> reference().
 call_async(First, Second, Third, Fourth) ->
     spawn_call(First, Second, Third, Fourth).
@@ -279,6 +311,165 @@ parallel(Calls) ->
         {ok, Items} -> py_request:parallel(Items);
         {error, _} = Error -> Error
     end.
+
+%%% Streams
+
+%% @equiv stream(Module, Function, Args, #{}, infinity)
+-spec stream(Module :: name(), Function :: name(), Args :: [term()]) -> {ok, [term()]} | {error, reason()}.
+stream(Module, Function, Args) ->
+    stream(Module, Function, Args, #{}, infinity).
+
+%% @doc `stream(Module, Function, Args, Kwargs)', or `{opts, Options}' or a timeout in place
+%% of Kwargs.
+-spec stream(Module :: name(), Function :: name(), Args :: [term()], kwargs() | options()) ->
+          {ok, [term()]} | {error, reason()}.
+stream(Module, Function, Args, KwargsOrOptions) ->
+    {Kwargs, Options} = py_args:kwargs_or_options(KwargsOrOptions),
+    stream(Module, Function, Args, Kwargs, Options).
+
+%% @doc All that a call's value yields: of a generator, an iterator, an asynchronous one of
+%% either, or anything else that Python iterates over.  The timeout is for all of it.
+%% Options: `timeout', `errors', `binary', `atom'.
+-spec stream(Module :: name(), Function :: name(), Args :: [term()], kwargs(), options()) ->
+          {ok, [term()]} | {error, reason()}.
+stream(Module, Function, Args, Kwargs, Options) ->
+    collect(call, fun() -> py_args:call(Module, Function, Args, Kwargs) end, Options).
+
+%% @equiv stream_eval(Code, #{}, infinity)
+-spec stream_eval(code()) -> {ok, [term()]} | {error, reason()}.
+stream_eval(Code) ->
+    stream_eval(Code, #{}, infinity).
+
+%% @doc `stream_eval(Code, Locals)', or options in place of Locals.
+-spec stream_eval(code(), locals() | options()) -> {ok, [term()]} | {error, reason()}.
+stream_eval(Code, LocalsOrOptions) ->
+    {Locals, Options} = py_args:kwargs_or_options(LocalsOrOptions),
+    stream_eval(Code, Locals, Options).
+
+%% @doc The same for the value of an expression.
+-spec stream_eval(code(), locals(), options()) -> {ok, [term()]} | {error, reason()}.
+stream_eval(Code, Locals, Options) ->
+    collect(eval, fun() -> py_args:eval(Code, Locals) end, Options).
+
+collect(Op, Terms, Options) ->
+    case py_args:checked(fun() -> {Terms(), py_stream:options(Options)} end) of
+        {ok, {Checked, Of}} -> py_stream:collect(Op, Checked, Of);
+        {error, _} = Error -> Error
+    end.
+
+%% @equiv stream_start(Module, Function, Args, #{}, {opts, #{}})
+-spec stream_start(Module :: name(), Function :: name(), Args :: [term()]) ->
+          {ok, reference()} | {error, reason()}.
+stream_start(Module, Function, Args) ->
+    stream_start(Module, Function, Args, #{}, {opts, #{}}).
+
+%% @doc `stream_start(Module, Function, Args, Kwargs)', or `{opts, Options}' in place of Kwargs.
+-spec stream_start(Module :: name(), Function :: name(), Args :: [term()], kwargs() | py_stream:options()) ->
+          {ok, reference()} | {error, reason()}.
+stream_start(Module, Function, Args, {opts, _} = Options) ->
+    stream_start(Module, Function, Args, #{}, Options);
+stream_start(Module, Function, Args, Kwargs) ->
+    stream_start(Module, Function, Args, Kwargs, {opts, #{}}).
+
+%% @doc Begins a stream to the calling process, which gets a message
+%% `{py_stream, Ref, {data, Value}}' for each item, and in the end `{py_stream, Ref, done}' or
+%% `{py_stream, Ref, {error, Reason}}'.
+%%
+%% Options: `credit', how many items come before stream_ack/2 asks for more, `infinity' if not
+%% given; `batch', how many items Python makes at most before they are sent; `errors',
+%% `binary', `atom'.  The generator never runs ahead of the credit, not even to find out that
+%% it ends.  It is closed when the stream is cancelled, when the calling process ends and when
+%% the application stops.
+-spec stream_start(Module :: name(), Function :: name(), Args :: [term()], kwargs(), py_stream:options()) ->
+          {ok, reference()} | {error, reason()}.
+stream_start(Module, Function, Args, Kwargs, Options) ->
+    case py_args:checked(fun() ->
+                                 {py_args:call(Module, Function, Args, Kwargs), py_stream:start_options(Options)}
+                         end) of
+        {ok, {Terms, Of}} -> py_stream:start(Terms, Of);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Asks a stream for N items more.  For a stream that has ended this does nothing.
+-spec stream_ack(reference(), pos_integer()) -> ok | {error, reason()}.
+stream_ack(Ref, N) ->
+    case py_args:checked(fun() -> {py_args:reference(Ref), py_args:positive(credit, N)} end) of
+        {ok, _} -> py_stream:ack(Ref, N);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Ends a stream.  No message of it comes afterwards, and those that are in the mailbox of
+%% the calling process are taken out.  For a stream that has ended this does nothing else.
+-spec stream_cancel(reference()) -> ok | {error, reason()}.
+stream_cancel(Ref) ->
+    case py_args:checked(fun() -> py_args:reference(Ref) end) of
+        {ok, _} -> py_stream:cancel(Ref);
+        {error, _} = Error -> Error
+    end.
+
+%%% Objects
+
+%% @equiv getattr(Handle, Name, infinity)
+-spec getattr(handle(), name()) -> result().
+getattr(Handle, Name) ->
+    getattr(Handle, Name, infinity).
+
+%% @doc An attribute of an object.  Name may be dotted, as in `'a.b'': that of an attribute.
+-spec getattr(handle(), name(), options()) -> result().
+getattr(Handle, Name, Options) ->
+    py_object:getattr(Handle, Name, Options).
+
+%% @doc Sets an attribute of an object.
+-spec setattr(handle(), name(), term()) -> ok | {error, reason()}.
+setattr(Handle, Name, Value) ->
+    py_object:setattr(Handle, Name, Value).
+
+%% @equiv call_method(Handle, Name, Args, #{}, infinity)
+-spec call_method(handle(), name(), [term()]) -> result().
+call_method(Handle, Name, Args) ->
+    call_method(Handle, Name, Args, #{}, infinity).
+
+%% @doc The same with keyword arguments, or with options of ours.
+-spec call_method(handle(), name(), [term()], kwargs() | options()) -> result().
+call_method(Handle, Name, Args, KwargsOrOptions) ->
+    {Kwargs, Options} = py_args:kwargs_or_options(KwargsOrOptions),
+    call_method(Handle, Name, Args, Kwargs, Options).
+
+%% @doc Calls a method of an object.  Name may be dotted.
+-spec call_method(handle(), name(), [term()], kwargs(), options()) -> result().
+call_method(Handle, Name, Args, Kwargs, Options) ->
+    py_object:call_method(Handle, Name, Args, Kwargs, Options).
+
+%% @equiv call_object(Handle, Args, #{}, infinity)
+-spec call_object(handle(), [term()]) -> result().
+call_object(Handle, Args) ->
+    call_object(Handle, Args, #{}, infinity).
+
+%% @doc The same with keyword arguments, or with options of ours.
+-spec call_object(handle(), [term()], kwargs() | options()) -> result().
+call_object(Handle, Args, KwargsOrOptions) ->
+    {Kwargs, Options} = py_args:kwargs_or_options(KwargsOrOptions),
+    call_object(Handle, Args, Kwargs, Options).
+
+%% @doc Calls an object.
+-spec call_object(handle(), [term()], kwargs(), options()) -> result().
+call_object(Handle, Args, Kwargs, Options) ->
+    py_object:call(Handle, Args, Kwargs, Options).
+
+%% @equiv to_term(Handle, infinity)
+-spec to_term(handle()) -> result().
+to_term(Handle) ->
+    to_term(Handle, infinity).
+
+%% @doc The value of an object.  For one that has no value of its own it is a handle.
+-spec to_term(handle(), options()) -> result().
+to_term(Handle, Options) ->
+    py_object:to_term(Handle, Options).
+
+%% @doc Is this a handle of an object that lives, on whichever node?
+-spec is_ref(term()) -> boolean().
+is_ref(Term) ->
+    py_object:is_ref(Term).
 
 %%% Callbacks
 
@@ -512,9 +703,19 @@ running_info(Fun) ->
 %% Runs the request that Checks makes of the arguments, unless it refuses them.
 run(Checks) ->
     case py_args:checked(Checks) of
-        {ok, {Place, Op, Terms, Timeout}} -> py_request:run(Place, Op, Terms, Timeout);
-        {error, _} = Error -> Error
+        {ok, {Place, Op, Terms, #{timeout := Timeout, flags := Flags}}} ->
+            py_request:run(Place, Op, Terms, Timeout, Flags);
+        {error, _} = Error ->
+            Error
     end.
 
-checked_terms(Place, Module, Function, Args, Kwargs) ->
-    py_args:checked(fun() -> {py_args:place(Place), py_args:call(Module, Function, Args, Kwargs)} end).
+%% For requests that do not wait, with those options.
+checked_terms(Place, Module, Function, Args, KwargsOrOptions, Keys) ->
+    py_args:checked(fun() ->
+                            {Kwargs, Options} = asynchronous(KwargsOrOptions),
+                            #{flags := Flags} = py_args:options(Options, Keys),
+                            {py_args:place(Place), py_args:call(Module, Function, Args, Kwargs), Flags}
+                    end).
+
+asynchronous({opts, _} = Options) -> {#{}, Options};
+asynchronous(Kwargs) -> {Kwargs, {opts, #{}}}.

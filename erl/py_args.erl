@@ -6,13 +6,16 @@
 -module(py_args).
 
 -export([checked/1, refuse/1, refuse/3]).
--export([call/4, items/1, eval/2, exec/1, module/1, function/1, text/2, is_name/1]).
--export([place/1, context/1, pool/1, reference/1, timeout/1, options/1, kwargs_or_options/1]).
+-export([call/4, items/1, list/2, eval/2, exec/1, module/1, function/1, text/2, is_name/1]).
+-export([place/1, context/1, pool/1, handle/1, attribute/1, reference/1]).
+-export([timeout/1, positive/2, options/1, options/2, errors_full/1, handle_flag/1, kwargs_or_options/1]).
 -export_type([place/0, options/0]).
 
-%% Where a request goes: where routes and bindings say, to a pool, or to a context.
--type place() :: undefined | {pool, atom()} | {context, py_nif:namespace()}.
--type options() :: timeout() | {opts, #{timeout => timeout()}}.
+%% Where a request goes: where routes and bindings say, to a pool, to a context, or to the
+%% interpreter of an object.
+-type place() :: undefined | {pool, atom()} | {context, py_nif:namespace()} | {object, py_nif:handle()}.
+%% What py:options() come to.  `rest' has the options that are none of a request.
+-type options() :: #{timeout := timeout(), flags := py_nif:flags(), rest := map()}.
 
 -define(IS_TIMEOUT(T), (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< 16#FFFFFFFF))).
 
@@ -114,6 +117,7 @@ same_size(_, _) -> refuse('TypeError', "two names are equal", []).
 keyword(Name) when is_list(Name) -> text(keyword, Name);
 keyword(Name) -> Name.
 
+-spec list(What :: atom(), term()) -> [term()].
 list(_What, Value) when is_list(Value) -> Value;
 list(What, Value) -> refuse('TypeError', "~ts must be a list, not ~tP", [What, Value, 10]).
 
@@ -151,6 +155,23 @@ pool(Pool) when is_atom(Pool), Pool =/= undefined, Pool =/= none -> Pool;
 pool(Pool) when is_atom(Pool) -> refuse('ValueError', "there is no pool ~tw", [Pool]);
 pool(Pool) -> refuse('TypeError', "the name of a pool must be an atom, not ~tP", [Pool, 10]).
 
+%% An object of this node.
+-spec handle(term()) -> py_nif:handle().
+handle(Handle) when is_reference(Handle) ->
+    case py_nif:is_handle(Handle) of
+        true -> Handle;
+        false -> refuse('ValueError', "the object of the handle ~tw is forgotten, or its interpreter has ended",
+                        [Handle])
+    end;
+handle(Other) ->
+    refuse('TypeError', "a handle is a reference, not ~tP", [Other, 10]).
+
+%% The name of an attribute, as text: as an atom `none' would become None.
+-spec attribute(term()) -> binary().
+attribute(Name) when is_atom(Name) -> atom_to_binary(Name);
+attribute(Name) when is_binary(Name); is_list(Name) -> text(name, Name);
+attribute(Name) -> refuse('TypeError', "the name must be an atom, a binary or a string, not ~tP", [Name, 10]).
+
 -spec reference(term()) -> reference().
 reference(Ref) when is_reference(Ref) -> Ref;
 reference(Other) -> refuse('TypeError', "a request is a reference, not ~tP", [Other, 10]).
@@ -163,17 +184,66 @@ timeout(Value) when is_integer(Value) ->
 timeout(Value) ->
     refuse('TypeError', "the timeout must be an integer (ms) or infinity, not ~tP", [Value, 10]).
 
+-spec positive(What :: atom(), term()) -> pos_integer().
+positive(_What, N) when is_integer(N), N > 0 -> N;
+positive(What, N) -> refuse('ValueError', "~tw must be a positive integer, not ~tP", [What, N, 10]).
+
 %% Our options of a request: a timeout, or `{opts, Map}'.
--spec options(term()) -> timeout().
-options({opts, Options}) when is_map(Options) ->
-    case maps:keys(maps:remove(timeout, Options)) of
-        [] -> timeout(maps:get(timeout, Options, infinity));
-        [Key | _] -> refuse('TypeError', "there is no option ~tP (there is timeout)", [Key, 10])
+-spec options(term()) -> options().
+options(Options) ->
+    options(Options, [timeout, return, errors, binary, atom]).
+
+%% Those of them that there may be here, and others, which the caller checks.
+-spec options(term(), Keys :: [atom()]) -> options().
+options({opts, Options}, Keys) when is_map(Options) ->
+    case maps:keys(maps:without(Keys, Options)) of
+        [] -> maps:fold(fun option/3, #{timeout => infinity, flags => 0, rest => #{}}, Options);
+        [Key | _] -> refuse('TypeError', "there is no option ~tP here (there is ~ts)", [Key, 10, names(Keys)])
     end;
-options({opts, Options}) ->
+options({opts, Options}, _Keys) ->
     refuse('TypeError', "the options must be a map, not ~tP", [Options, 10]);
-options(Timeout) ->
-    timeout(Timeout).
+options(Timeout, Keys) ->
+    case lists:member(timeout, Keys) of
+        true -> #{timeout => timeout(Timeout), flags => 0, rest => #{}};
+        false -> refuse('TypeError', "the options must be {opts, Map}, not ~tP", [Timeout, 10])
+    end.
+
+names(Keys) ->
+    lists:join(", ", [atom_to_list(Key) || Key <- Keys]).
+
+option(timeout, Timeout, Options) ->
+    Options#{timeout := timeout(Timeout)};
+option(Key, Value, #{flags := Flags} = Options)
+  when Key =:= return; Key =:= errors; Key =:= binary; Key =:= atom ->
+    Options#{flags := Flags bor flag(Key, Value)};
+option(Key, Value, #{rest := Rest} = Options) ->
+    Options#{rest := Rest#{Key => Value}}.
+
+%% By the bits of py_nif:flags().
+flag(return, value) -> 0;
+flag(return, handle) -> 1;
+flag(return, buffer) -> 2;
+flag(errors, full) -> 4;
+flag(errors, short) -> 8;
+flag(binary, auto) -> 0;
+flag(binary, str) -> 16;
+flag(binary, bytes) -> 32;
+flag(atom, atom) -> 0;
+flag(atom, str) -> 64;
+flag(return, Value) -> refuse('ValueError', "return can be value, handle or buffer, not ~tP", [Value, 10]);
+flag(errors, Value) -> refuse('ValueError', "errors can be full or short, not ~tP", [Value, 10]);
+flag(binary, Value) -> refuse('ValueError', "binary can be auto, str or bytes, not ~tP", [Value, 10]);
+flag(atom, Value) -> refuse('ValueError', "atom can be atom or str, not ~tP", [Value, 10]).
+
+%% Where maps are wanted, whatever the default is.
+-spec errors_full(options()) -> options().
+errors_full(#{flags := Flags} = Options) ->
+    Options#{flags := Flags bor flag(errors, full)}.
+
+%% The flags of a request whose result is to be a handle.
+-spec handle_flag(py_nif:flags()) -> py_nif:flags().
+handle_flag(Flags) ->
+    Flags bor flag(return, handle).
 
 %% Where either may stand.  What is neither is told to be no keyword arguments.
 -spec kwargs_or_options(term()) -> {Kwargs :: term(), Options :: term()}.

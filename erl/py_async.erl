@@ -1,7 +1,7 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% @private
 %% What has no process that waits for it: the callbacks of asynchronous requests and casts,
-%% and the ends of casts.
+%% what these print, and the ends of casts.
 %%
 %% Each callback runs in a process of its own.  Should that be killed, Python gets an error
 %% rather than wait for ever.
@@ -10,6 +10,10 @@
 
 -export([start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+%% Results that nobody wants may be handles, and are there until this process collects its
+%% garbage: it does when it has had nothing to do for so many milliseconds.
+-define(IDLE, 100).
 
 %% The frames in which Python waits, by the monitor of the process that runs the function.
 -type state() :: #{reference() => py_nif:frame()}.
@@ -28,24 +32,40 @@ handle_call(_Request, _From, State) ->
 handle_cast(_Request, State) ->
     {noreply, State}.
 
-handle_info({_Tag, callback, Frame, Name, Args}, State) ->
-    {noreply, run(Frame, Name, Args, State)};
-handle_info({{cast, _What, Names}, Result}, State) ->
+handle_info({Tag, callback, Frame, Name, Args}, State) ->
+    {noreply, run(Frame, Name, Args, leader(Tag, Name, Args), State), ?IDLE};
+handle_info({py_output, Text}, State) -> % of a thread that serves no request
+    ok = py_output:post(user, Text),
+    {noreply, State, ?IDLE};
+handle_info({{cast, _What, Names, _Leader}, Result}, State) ->
     log(Names, Result),
-    {noreply, State};
-handle_info({{cast, What, Names}, Result, QueueNs, RunNs}, State) ->
+    {noreply, State, ?IDLE};
+handle_info({{cast, What, Names, _Leader}, Result, QueueNs, RunNs}, State) ->
     py_telemetry:stop(What, Names, Result, {QueueNs, RunNs}),
     log(Names, Result),
-    {noreply, State};
+    {noreply, State, ?IDLE};
+handle_info(timeout, State) ->
+    {noreply, State, hibernate};
 handle_info({'DOWN', Monitor, process, _Pid, Reason}, State) ->
     {Frame, Left} = maps:take(Monitor, State),
     ended(Frame, Reason),
-    {noreply, Left};
+    {noreply, Left, ?IDLE};
 handle_info(_Info, State) ->
-    {noreply, State}.
+    {noreply, State, ?IDLE}.
 
-run(Frame, Name, Args, State) ->
-    case py_async_sup:start_callback(Frame, Name, Args) of
+%% Where that callback prints: as the process that submitted the request, if it lives.
+leader({cast, _What, _Names, Leader}, _Name, _Args) ->
+    Leader;
+leader(_Ticket, '$py_output', [_Text, Caller]) ->
+    case process_info(Caller, group_leader) of
+        {group_leader, Leader} -> Leader;
+        undefined -> whereis(user)
+    end;
+leader(_Ticket, _Name, _Args) ->
+    group_leader().
+
+run(Frame, Name, Args, Leader, State) ->
+    case py_async_sup:start_callback(Frame, Name, Args, Leader) of
         {ok, Pid} ->
             State#{monitor(process, Pid) => Frame};
         {error, Reason} ->

@@ -11,7 +11,7 @@
 -behaviour(gen_server).
 
 -export([start_link/1, start_link/2, start_link/3, new/1, stop/1, destroy/1]).
--export([call/4, call/5, call/6, eval/2, eval/3, eval/4, exec/2]).
+-export([call/4, call/5, call/6, eval/2, eval/3, eval/4, exec/2, call_method/4, to_term/1]).
 -export([interrupt/1, get_interp_id/1]).
 -export([request_stop/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
@@ -134,9 +134,21 @@ exec(Context, Code) ->
 
 run(Context, Op, Terms, Options) ->
     case py_args:checked(fun() -> {py_args:context(Context), Terms(), py_args:options(Options)} end) of
-        {ok, {Place, Checked, Timeout}} -> py_request:run(Place, Op, Checked, Timeout);
-        {error, _} = Error -> Error
+        {ok, {Place, Checked, #{timeout := Timeout, flags := Flags}}} ->
+            py_request:run(Place, Op, Checked, Timeout, Flags);
+        {error, _} = Error ->
+            Error
     end.
+
+%% @doc Calls a method of an object that a call to the context gave, in the context.
+-spec call_method(Context :: pid(), py:handle(), py:name(), [term()]) -> py:result().
+call_method(Context, Handle, Name, Args) ->
+    py_object:call_method_in(Context, Handle, Name, Args).
+
+%% @doc The value of such an object, if it has one.
+-spec to_term(py:handle()) -> py:result().
+to_term(Handle) ->
+    py:to_term(Handle).
 
 %% @doc Ends what runs in a context just now; its callers get `{error, cancelled}'.
 -spec interrupt(Context :: pid()) -> ok | {error, py:reason()}.

@@ -9,7 +9,7 @@
 
 -type key() :: python | mode | num_executors | num_subinterp_workers | max_spare_executors
              | io_pool_size | max_concurrent | acquire_timeout | num_contexts | num_workers
-             | memory_limit | paths | imports | preload.
+             | memory_limit | paths | imports | preload | errors | redirect_output.
 
 %% {Key, Default, Check, What it takes}
 -spec keys() -> [{key(), term(), fun((term()) -> boolean()), string()}].
@@ -33,7 +33,9 @@ keys() ->
      {paths, [], fun(Paths) -> is_all(Paths, fun is_text/1) end, "a list of directories, each a string or binary"},
      {imports, [], fun(Imports) -> is_all(Imports, fun is_import/1) end,
       "a list of modules, or of {Module, Function}"},
-     {preload, undefined, fun is_code/1, "Python code, a string or binary in UTF-8"}].
+     {preload, undefined, fun is_code/1, "Python code, a string or binary in UTF-8"},
+     {errors, short, fun(Errors) -> Errors =:= full end, "short or full"},
+     {redirect_output, true, fun(On) -> On =:= false end, "true or false"}].
 
 count(Key, Default, Max) ->
     {Key, Default, fun(N) -> is_count(N, Max) end,

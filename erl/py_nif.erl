@@ -14,29 +14,37 @@
 -export([context_open/4, context_close/1, interrupt/1, interp_id/1]).
 -export([pool_open/4, pool_close/2, route/3, routes/0]).
 -export([bind/0, submit/3, submit/5, async/4, cast/4, cancel/1, cancel_waiting/1, callback_return/2]).
+-export([is_handle/1, frame_atom/1]).
 -export([slots/0, set_max/1, set_acquire_timeout/1, release/1]).
--export_type([namespace/0, id/0, ticket/0, frame/0, op/0, outcome/0, info/0, config/0]).
+-export_type([namespace/0, id/0, ticket/0, frame/0, handle/0, op/0, flags/0, outcome/0, info/0, config/0]).
 
 -nifs([start/2, stop/1, info/0, stats/0, service/2,
        context_open/4, context_close/1, interrupt/1, interp_id/1,
        pool_open/4, pool_close/2, route/3, routes/0,
        bind/0, submit/3, submit/5, async/4, cast/4, cancel/1, cancel_waiting/1, callback_return/2,
+       is_handle/1, frame_atom/1,
        slots/0, set_max/1, set_acquire_timeout/1, release/1]).
 
 -type namespace() :: reference().
 -type id() :: non_neg_integer().
 -type ticket() :: reference().
 -type frame() :: {non_neg_integer(), non_neg_integer()}.
+%% A Python object, which lives as long as somebody on this node has the reference.
+-type handle() :: reference().
 -type interp_mode() :: auto | main | own.
 %% 0: call {Tag, Module, Function, Args, Kwargs}; 1: eval {Tag, Code, Locals};
-%% 2: exec {Tag, Code}; 3: a slot of the semaphore {Tag}.
--type op() :: 0..3.
+%% 2: exec {Tag, Code}; 3: a slot of the semaphore {Tag}.  In the bits from 8 on: flags().
+-type op() :: non_neg_integer().
+%% 1: the result is a handle; 2: a binary of a buffer's bytes; 4: errors are maps, 8: they are
+%% pairs, whatever config() says; 16: binaries become str, 32: bytes; 64: atoms become str.
+-type flags() :: 0..127.
 %% What becomes of a request: it is on its way; it waits in line for a slot, for at most
 %% that many milliseconds; it ran inline, and for so many nanoseconds where telemetry is on.
 -type outcome() :: id()
                  | {waiting, id(), AcquireTimeout :: non_neg_integer()}
                  | {done, term()} | {done, term(), RunNs :: non_neg_integer()}
                  | overloaded  % the line is full
+                 | no_object   % its interpreter has ended
                  | not_running.
 -type info() :: {Variant :: binary(), Mode :: py:mode(), Version :: binary(), State :: atom(),
                  Executors :: non_neg_integer(), HasSubinterps :: boolean(), Stdlib :: binary()}.
@@ -44,7 +52,7 @@
                    IoPoolSize :: pos_integer(), MaxSpares :: non_neg_integer(),
                    Schedulers :: pos_integer(), MaxConcurrent :: pos_integer(),
                    AcquireTimeout :: non_neg_integer(), Telemetry :: boolean(),
-                   PythonPath :: binary()}.
+                   ErrorsFull :: boolean(), RedirectOutput :: boolean(), PythonPath :: binary()}.
 
 %% Loads the library at this path, without its ending.
 -spec load(file:filename()) -> ok | {error, {atom(), string()}}.
@@ -149,21 +157,23 @@ bind() ->
 submit(_Namespace, _Op, _Request) ->
     erlang:nif_error(not_loaded).
 
-%% The same to a pool, `undefined' for the one that routes and bindings say.  With a frame:
-%% from within the callback that waits there, so it takes no slot and runs on that stack
-%% unless it goes to another interpreter or pool.
--spec submit(namespace(), op(), Request :: tuple(), Pool :: atom(), frame() | none) ->
+%% The same to a pool, `undefined' for the one that routes and bindings say, or to the
+%% interpreter of an object.  With a frame: from within the callback that waits there, so it
+%% takes no slot and runs on that stack unless it goes to another interpreter or pool.
+-spec submit(namespace(), op(), Request :: tuple(), atom() | handle(), frame() | none) ->
           outcome() | no_pool.
 submit(_Namespace, _Op, _Request, _Pool, _Frame) ->
     erlang:nif_error(not_loaded).
 
 %% The calling process gets {Ticket, Result}, and py_async the callbacks.
--spec async(namespace(), op(), Request :: tuple(), Pool :: atom()) -> ticket() | no_pool | not_running.
+-spec async(namespace(), op(), Request :: tuple(), atom() | handle()) ->
+          ticket() | no_pool | no_object | not_running.
 async(_Namespace, _Op, _Request, _Pool) ->
     erlang:nif_error(not_loaded).
 
 %% The process py_async gets {Tag, Result} and the callbacks.
--spec cast(namespace(), op(), Request :: tuple(), Pool :: atom()) -> ok | no_pool | not_running.
+-spec cast(namespace(), op(), Request :: tuple(), atom() | handle()) ->
+          ok | no_pool | no_object | not_running.
 cast(_Namespace, _Op, _Request, _Pool) ->
     erlang:nif_error(not_loaded).
 
@@ -182,6 +192,18 @@ cancel_waiting(_Id) ->
 -spec callback_return(frame(), {ok, term()} | {error, {atom(), term(), list()}}) -> boolean().
 callback_return(_Frame, _Outcome) ->
     erlang:nif_error(not_loaded).
+
+%%% Objects
+
+%% Is this an object of this node that still lives?
+-spec is_handle(term()) -> boolean().
+is_handle(_Term) ->
+    false.
+
+%% The atom of this text for a stacktrace; '-' where it would be one too many (R7).
+-spec frame_atom(binary()) -> atom().
+frame_atom(_Text) ->
+    '-'.
 
 %%% Admission
 

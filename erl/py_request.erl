@@ -8,10 +8,10 @@
 %% bound to a context, that namespace is the context's, and its own one is kept aside.
 -module(py_request).
 
--export([call/5, run/4, parallel/1]).
--export([async/3, cast/3, failed/1, await/2, cancel/1]).
+-export([call/5, run/4, run/5, parallel/1]).
+-export([async/4, cast/4, failed/1, await/2, answer/1, cancel/1]).
 -export([acquire/1, release/0]).
--export([serve/3, bind/1, unbind/0]).
+-export([serve/3, current/0, bind/1, unbind/0]).
 -export_type([op/0]).
 
 -type op() :: call | eval | exec.
@@ -56,24 +56,36 @@ call(Module, Function, Args, Kwargs, Timeout) ->
 %% Any request, to any place.  Terms are what py_args makes.
 -spec run(py_args:place(), op(), Terms :: [term()], timeout()) -> py:result() | ok.
 run(Place, Op, Terms, Timeout) ->
+    run(Place, Op, Terms, Timeout, 0).
+
+-spec run(py_args:place(), op(), Terms :: [term()], timeout(), py_nif:flags()) -> py:result() | ok.
+run(Place, Op, Terms, Timeout, Flags) ->
     Ref = make_ref(),
     Request = list_to_tuple([Ref | Terms]),
-    await(submit(Place, code(Op), Request), Ref, within(Timeout), {Op, pool(Place)}, Request).
+    await(submit(Place, code(Op, Flags), Request), Ref, within(Timeout), {Op, pool(Place)}, Request).
+
+code(Op, Flags) -> code(Op) bor (Flags bsl 8).
 
 code(call) -> ?CALL;
 code(eval) -> ?EVAL;
 code(exec) -> ?EXEC.
 
+%% The name of a place.
 pool({pool, Pool}) -> Pool;
 pool({context, _}) -> context;
+pool({object, _}) -> object;
 pool(undefined) -> undefined.
+
+%% What the library takes for it, beside the namespace.
+target({object, Handle}) -> Handle;
+target(Place) -> pool(Place).
 
 submit({context, Namespace}, Op, Request) ->
     py_nif:submit(Namespace, Op, Request, undefined, context_frame());
 submit(Place, Op, Request) ->
     case namespace(Place) of
         not_running -> not_running;
-        Namespace -> submit(Namespace, Op, Request, pool(Place), frame())
+        Namespace -> submit(Namespace, Op, Request, target(Place), frame())
     end.
 
 submit(Namespace, Op, Request, undefined, none) -> py_nif:submit(Namespace, Op, Request);
@@ -149,6 +161,8 @@ refused(not_running, _Pool) ->
     end;
 refused(overloaded, _Pool) ->
     {error, overloaded()};
+refused(no_object, _Pool) ->
+    {error, {'ValueError', <<"the interpreter of the object has ended">>}};
 refused(no_pool, Pool) ->
     {error, {'ValueError', unicode:characters_to_binary(io_lib:format("there is no pool ~tw", [Pool]))}}.
 
@@ -254,10 +268,11 @@ results(#many{results = Results}) ->
 %%% Asynchronous requests
 
 %% The reference of a call whose result await/2 gives.
--spec async(py_args:place(), op(), Terms :: [term()]) -> {ok, reference()} | {error, py:reason()}.
-async(Place, Op, Terms) ->
+-spec async(py_args:place(), op(), Terms :: [term()], py_nif:flags()) ->
+          {ok, reference()} | {error, py:reason()}.
+async(Place, Op, Terms, Flags) ->
     Request = list_to_tuple([async | Terms]),
-    case hand_over(async, Place, Op, Request) of
+    case hand_over(fun py_nif:async/4, Place, code(Op, Flags), Request) of
         Ticket when is_reference(Ticket) ->
             put(?ASYNC(Ticket), {{Op, pool(Place)}, names(Request)}),
             {ok, Ticket};
@@ -265,26 +280,24 @@ async(Place, Op, Terms) ->
             refused(Refused, pool(Place))
     end.
 
-%% A call whose result nobody wants to know.
--spec cast(py_args:place(), op(), Terms :: [term()]) -> ok | {error, py:reason()}.
-cast(Place, Op, Terms) ->
+%% A call whose result nobody wants to know.  What it prints goes to the group leader that
+%% the calling process has now.
+-spec cast(py_args:place(), op(), Terms :: [term()], py_nif:flags()) -> ok | {error, py:reason()}.
+cast(Place, Op, Terms, Flags) ->
     Request = list_to_tuple([async | Terms]),
-    Tag = {cast, {Op, pool(Place)}, names(Request)},
-    case hand_over(cast, Place, Op, setelement(1, Request, Tag)) of
+    Tag = {cast, {Op, pool(Place)}, names(Request), group_leader()},
+    case hand_over(fun py_nif:cast/4, Place, code(Op, Flags), setelement(1, Request, Tag)) of
         ok -> ok;
         Refused -> refused(Refused, pool(Place))
     end.
 
-hand_over(How, {context, Namespace}, Op, Request) ->
-    hand_over(How, Namespace, Op, Request, undefined);
-hand_over(How, Place, Op, Request) ->
+hand_over(Submit, {context, Namespace}, Code, Request) ->
+    Submit(Namespace, Code, Request, undefined);
+hand_over(Submit, Place, Code, Request) ->
     case namespace(Place) of
         not_running -> not_running;
-        Namespace -> hand_over(How, Namespace, Op, Request, pool(Place))
+        Namespace -> Submit(Namespace, Code, Request, target(Place))
     end.
-
-hand_over(async, Namespace, Op, Request, Pool) -> py_nif:async(Namespace, code(Op), Request, Pool);
-hand_over(cast, Namespace, Op, Request, Pool) -> py_nif:cast(Namespace, code(Op), Request, Pool).
 
 %% The reference of a call that was refused before it began.
 -spec failed(py:reason()) -> reference().
@@ -316,6 +329,17 @@ await_reply(Ref, Timeout, What, Names) ->
             false -> await_reply(Ref, infinity, What, Names)
         end
     end.
+
+%% The result in the message of an asynchronous request, for a process that receives it by
+%% itself.
+-spec answer(Message :: tuple()) -> py:result().
+answer({Ref, Result}) ->
+    _ = erase(?ASYNC(Ref)),
+    Result;
+answer({Ref, Result, QueueNs, RunNs}) ->
+    {What, Names} = erase(?ASYNC(Ref)),
+    py_telemetry:stop(What, Names, Result, {QueueNs, RunNs}),
+    Result.
 
 %% Ends an asynchronous request of this process, and takes its reply if there is one.
 -spec cancel(reference()) -> ok | {error, py:reason()}.
@@ -411,7 +435,7 @@ serve(Frame, Name, Args) ->
 serve(Frame, Name, Args, Deadline) ->
     Outer = enter(Frame),
     Before = set_deadline(earlier(Deadline, get(?DEADLINE))),
-    Outcome = try {ok, py_callback:execute(Name, Args)}
+    Outcome = try {ok, execute(Name, Args)}
               catch Class:Reason:Stack -> {error, {Class, Reason, Stack}}
               after
                   _ = set_deadline(Before),
@@ -420,6 +444,10 @@ serve(Frame, Name, Args, Deadline) ->
     %% false: the request was cancelled meanwhile, and nobody waits for this.
     _ = py_nif:callback_return(Frame, Outcome),
     ok.
+
+%% What Python prints comes in the same way, so that it is in order with the callbacks.
+execute('$py_output', [Text, _Caller]) -> py_output:write(group_leader(), Text, within(infinity));
+execute(Name, Args) -> py_callback:execute(Name, Args).
 
 earlier(Deadline, undefined) -> Deadline;
 earlier(Deadline, Outer) -> min(Deadline, Outer). % infinity is more than any number
@@ -482,14 +510,14 @@ put_namespace(Namespace, Frame) ->
         end,
     ok.
 
-%% The namespace for a request to this place.  Pools take the process's own one, also
-%% when it is bound to a context.
+%% The namespace for a request to this place.  Pools and objects take the process's own one,
+%% also when it is bound to a context.
 namespace(undefined) ->
     case namespace() of
         undefined -> new_namespace(fun set_namespace/1);
         Namespace -> Namespace
     end;
-namespace({pool, _}) ->
+namespace(_PoolOrObject) ->
     case get(?OWN) of
         undefined -> namespace(undefined);
         none -> new_namespace(fun(Namespace) -> _ = put(?OWN, Namespace), ok end);
@@ -504,6 +532,11 @@ new_namespace(Keep) ->
             ok = Keep(Namespace),
             Namespace
     end.
+
+%% The namespace that the plain requests of this process have.
+-spec current() -> py_nif:namespace() | not_running.
+current() ->
+    namespace(undefined).
 
 %% From now on the plain requests of this process go to that context.
 -spec bind(Context :: py_nif:namespace()) -> ok.

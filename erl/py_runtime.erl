@@ -49,6 +49,7 @@ config() ->
     {py_env:get(num_executors), py_env:get(num_subinterp_workers), py_env:get(io_pool_size),
      py_env:get(max_spare_executors), erlang:system_info(schedulers_online),
      py_env:get(max_concurrent), py_env:get(acquire_timeout), py_telemetry:detect(),
+     py_env:get(errors) =:= full, py_env:get(redirect_output),
      unicode:characters_to_binary(Path)}.
 
 started(ok) -> {ok, []};

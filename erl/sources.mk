@@ -8,9 +8,14 @@
 
 EPY_ERL += py.erl                   # the API
 EPY_ERL += py_args.erl              # its arguments
+EPY_ERL += py_error.erl             # Python exceptions as exceptions of Erlang
+EPY_ERL += py_object.erl            # handles
+EPY_ERL += py_stream.erl            # generators
+EPY_ERL += py_stream_sup.erl
 EPY_ERL += py_request.erl           # submit, wait, give up, serve callbacks
 EPY_ERL += py_async.erl             # callbacks and casts that nobody waits for
 EPY_ERL += py_async_sup.erl
+EPY_ERL += py_output.erl            # what Python prints
 EPY_ERL += py_semaphore.erl         # how many requests at a time
 EPY_ERL += py_context.erl           # contexts
 EPY_ERL += py_contexts.erl          # which process stands for which

@@ -170,7 +170,7 @@ errors_are_those_of_py_call(_Config) ->
                                {py:eval({a}), py_context:eval(C, {a})},
                                {py:eval(<<"1">>, []), py_context:eval(C, <<"1">>, [])},
                                {py:exec(<<"1 +">>), py_context:exec(C, <<"1 +">>)},
-                               {py:eval(<<"{1: object}">>), py_context:eval(C, <<"{1: object}">>)}]],
+                               {py:eval(<<"{1: '\\ud800'}">>), py_context:eval(C, <<"{1: '\\ud800'}">>)}]],
     destroy(C).
 
 callbacks_run_in_the_caller(_Config) ->

@@ -112,7 +112,7 @@ info_counts_requests_by_their_end(Config) ->
     Cases = [{#{done => 1}, fun() -> {ok, 4.0} = py:call(math, sqrt, [16]) end},
              {#{done => 1}, fun() -> ok = py:exec(<<"x = 1">>) end},
              {#{failed => 1}, fun() -> {error, {'ValueError', _}} = py:call(math, sqrt, [-1]) end},
-             {#{failed => 1}, fun() -> {error, {conversion, _, _}} = py:eval(<<"object()">>) end},
+             {#{failed => 1}, fun() -> {error, {conversion, _, _}} = py:eval(<<"'\\ud800'">>) end},
              {#{cancelled => 1}, fun() -> {error, timeout} = py:call(os, open, [Fifo, 0], #{}, 10) end},
              {#{done => 2}, fun() -> {ok, _} = py:parallel([{math, sqrt, [16]}, {math, sqrt, [25]}]) end},
              {#{done => 1}, fun() -> {ok, 4.0} = py:await(py:spawn_call(math, sqrt, [16])) end},

@@ -267,20 +267,7 @@ processes_are_spread_over_the_interpreters(_Config) ->
 %%% Many
 
 twenty_thousand_calls_of_a_hundred_processes_are_right(_Config) ->
-    Work = fun(Me) ->
-                   fun() ->
-                           ok = py:exec(["def f(x): return (", integer_to_list(Me), ", x)"]),
-                           [case N rem 4 of
-                                0 -> {ok, {Me, N}} = py:call('__main__', f, [N]);
-                                1 -> Sum = Me + N, {ok, Sum} = py:eval(<<"me + n">>, #{me => Me, n => N});
-                                2 -> Root = math:sqrt(Me * N), {ok, Root} = py:call(math, sqrt, [Me * N]);
-                                3 -> {error, {'ValueError', _}} = py:call(math, factorial, [-N])
-                            end || N <- lists:seq(1, 200)],
-                           py_test:messages()
-                   end
-           end,
-    Answers = py_test:at_once([Work(Me) || Me <- lists:seq(1, 100)]),
-    Answers = lists:duplicate(100, []).
+    py_test:hundred_processes(200).
 
 a_thousand_processes_get_their_answers(_Config) ->
     Work = fun(Me) -> fun() -> {ok, Me} = py:call(builtins, abs, [-Me]), py_test:messages() end end,

@@ -472,7 +472,7 @@ parallel_has_errors_inside(_Config) ->
     {ok, [{ok, 4.0}, {error, {'ValueError', _}}, {error, {'ModuleNotFoundError', _}},
           {error, {conversion, _, _}}, {ok, 5.0}]} =
         py:parallel([{math, sqrt, [16]}, {math, sqrt, [-1]}, {no_such_module, f, []},
-                     {builtins, object, []}, {math, sqrt, [25]}]),
+                     {builtins, chr, [16#D800]}, {math, sqrt, [25]}]),
     [] = py_test:messages().
 
 parallel_of_nothing_is_nothing(_Config) ->

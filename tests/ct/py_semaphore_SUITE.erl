@@ -546,7 +546,7 @@ a_slot_comes_back_however_a_request_ends(Config) ->
             fun() -> {error, {'ValueError', _}} = py:call(math, sqrt, [-1]) end,
             fun() -> {error, {'ModuleNotFoundError', _}} = py:call(no_such_module, f, []) end,
             fun() -> {error, {'TypeError', _}} = py:call(math, sqrt, [a, b]) end,
-            fun() -> {error, {conversion, _, _}} = py:eval(<<"object()">>) end,
+            fun() -> {error, {conversion, _, _}} = py:eval(<<"'\\ud800'">>) end,
             fun() -> {error, {'SyntaxError', _}} = py:exec(<<"1 +">>) end,
             fun() -> {error, {'SystemExit', _}} = py:call(sys, exit, [0]) end,
             fun() -> {error, timeout} = py:call(os, open, [Fifo, 0], #{}, 20), ok = py_test:release(Fifo) end,
@@ -628,20 +628,5 @@ killed_callers_leave_no_slot_taken(_Config) ->
 
 two_hundred_thousand_calls_of_a_hundred_processes_are_right(_Config) ->
     py_test:restart(#{max_concurrent => default}),
-    Calls = py_test:fewer(2000),
-    Work = fun(Me) ->
-                   fun() ->
-                           ok = py:exec(["def f(x): return (", integer_to_list(Me), ", x)"]),
-                           [case N rem 4 of
-                                0 -> {ok, {Me, N}} = py:call('__main__', f, [N]);
-                                1 -> Sum = Me + N, {ok, Sum} = py:eval(<<"me + n">>, #{me => Me, n => N});
-                                2 -> Root = math:sqrt(Me * N), {ok, Root} = py:call(math, sqrt, [Me * N]);
-                                3 -> {error, {'ValueError', _}} = py:call(math, factorial, [-N])
-                            end || N <- lists:seq(1, Calls)],
-                           py_test:messages()
-                   end
-           end,
-    Answers = py_test:at_once([Work(Me) || Me <- lists:seq(1, 100)]),
-    ?assertEqual(lists:duplicate(100, []), Answers),
-    [] = py_test:messages(),
+    py_test:hundred_processes(py_test:fewer(2000)),
     all_slots_are_back().

@@ -15,11 +15,13 @@
 -export([worker/0, workers_apart/1, run/2, start/2, answer/1, answer/2, end_worker/1, kill/1]).
 -export([in_process/1, at_once/1]).
 -export([register_hold/0, hold/1, holder/0, holder/1, await_held/1, held/0, let_go/1, none_held/0]).
--export([block/1, open_blocked/1, release/1, let_all_go/1, answer_after_release/2, wait_until/1, wait_until/2]).
+-export([block/1, open_blocked/1, release/1, let_all_go/1, answer_after_release/2, wait_until/1, wait_until/2, wait_until_freed/1]).
 -export([messages/0, milliseconds/1, within/3, threads/0, thread_names/0, await_threads/1, resident/0]).
 -export([waiting_in_line/0, groups/0, await_at_work/2]).
 -export([log_start/0, log_stop/1, log_await/2, log/2]).
--export([node/1, node/2]).
+-export([hundred_processes/1]).
+-export([node/1, node/2, peer/0, peer/1, end_peer/1, at/2]).
+-export([python_version/0, only_from_python/1, has_python_module/1, handle/1, handle/2]).
 
 -type worker() :: {pid(), reference()}.
 
@@ -112,12 +114,34 @@ through(Value) ->
 define(Code) ->
     ok = py:exec(Code).
 
+%% A handle of what the expression is.
+handle(Code) ->
+    handle(Code, #{}).
+
+handle(Code, Locals) ->
+    {ok, Handle} = py:eval(Code, Locals, {opts, #{return => handle}}),
+    true = py:is_ref(Handle),
+    Handle.
+
+python_version() ->
+    {ok, {Major, Minor}} = py:eval(<<"tuple(__import__('sys').version_info[:2])">>),
+    {Major, Minor}.
+
+only_from_python({Major, Minor} = Version) ->
+    python_version() >= Version
+        orelse throw({skip, lists:flatten(io_lib:format("this came with Python ~b.~b", [Major, Minor]))}),
+    ok.
+
+%% Can the interpreter of this process find it?
+has_python_module(Name) ->
+    py:eval(<<"__import__('importlib.util').util.find_spec(name) is not None">>, #{name => Name}) =:= {ok, true}.
+
 %% A module that the interpreter of the calling process can import.
 write_module(Config, Name, Source) ->
     Dir = filename:join(proplists:get_value(priv_dir, Config), "modules"),
     File = filename:join(Dir, atom_to_list(Name) ++ ".py"),
     ok = filelib:ensure_dir(File),
-    ok = file:write_file(File, Source),
+    ok = file:write_file(File, unicode:characters_to_binary(Source)),
     add_path(Dir),
     Dir.
 
@@ -211,6 +235,25 @@ at_once(Funs) ->
     [end_worker(Worker) || Worker <- Workers],
     Answers.
 
+%% So many calls of each of a hundred processes at once; each gets the answers to its own.
+hundred_processes(Calls) ->
+    Work = fun(Me) ->
+                   fun() ->
+                           ok = py:exec(["def f(x): return (", integer_to_list(Me), ", x)"]),
+                           [case N rem 4 of
+                                0 -> {ok, {Me, N}} = py:call('__main__', f, [N]);
+                                1 -> Sum = Me + N, {ok, Sum} = py:eval(<<"me + n">>, #{me => Me, n => N});
+                                2 -> Root = math:sqrt(Me * N), {ok, Root} = py:call(math, sqrt, [Me * N]);
+                                3 -> {error, {'ValueError', _}} = py:call(math, factorial, [-N])
+                            end || N <- lists:seq(1, Calls)],
+                           messages()
+                   end
+           end,
+    Left = at_once([Work(Me) || Me <- lists:seq(1, 100)]),
+    Left =:= lists:duplicate(100, []) orelse error({messages_left, Left}),
+    [] = messages(),
+    ok.
+
 %%% Requests that run until the case lets them go on
 
 %% The function that they wait in.  It runs in the process that called Python.
@@ -299,6 +342,11 @@ wait_until(Fun, Timeout) when Timeout > 0 ->
     end;
 wait_until(Fun, _) ->
     error({never_true, Fun}).
+
+%% The same of memory that Python is to give up.  Without a GIL an object that another thread
+%% gave up is freed when the one that made it next runs Python code, or by a collection.
+wait_until_freed(Fun) ->
+    wait_until(fun() -> mode() =/= free_threaded orelse ({ok, _} = py:gc()), Fun() end).
 
 %%% Measuring
 
@@ -443,3 +491,41 @@ collect(Port, Output) ->
         port_close(Port),
         error({node_does_not_end, Output})
     end.
+
+%% A node that this one is connected with, of the same variant; the application runs there.
+%% This one takes a name for it, which end_peer/1 gives back.
+peer() ->
+    peer(#{}).
+
+peer(Environment) ->
+    sanitizer(thread) andalso
+        throw({skip, "the erl script does not survive the preload of ThreadSanitizer"}),
+    ok = take_name(),
+    {ok, Peer, Node} =
+        peer:start(#{name => peer:random_name(py_test), host => "127.0.0.1", longnames => true,
+                     env => [{"ERLANG_PYTHON", variant()}],
+                     args => ["-kernel", "logger_level", "error", "-pa", filename:dirname(code:which(py)),
+                              filename:dirname(code:which(?MODULE))]}),
+    [ok = rpc:call(Node, application, set_env, [erlang_python, Key, Value])
+     || {Key, Value} <- maps:to_list(Environment)],
+    {ok, _} = rpc:call(Node, application, ensure_all_started, [erlang_python]),
+    {Peer, Node}.
+
+end_peer({Peer, _Node}) ->
+    _ = catch peer:stop(Peer), % it may have ended
+    net_kernel:stop().
+
+take_name() ->
+    case is_alive() of
+        true ->
+            ok;
+        false ->
+            %% As the erl script does for a node that has a name from the start.
+            _ = os:cmd(filename:join([code:root_dir(), "bin", "epmd"]) ++ " -daemon"),
+            {ok, _} = net_kernel:start([list_to_atom("py_test_" ++ os:getpid() ++ "@127.0.0.1"), longnames]),
+            ok
+    end.
+
+%% In a process over there.
+at({_Peer, Node}, Fun) ->
+    erpc:call(Node, Fun, 60000).

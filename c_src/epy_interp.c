@@ -68,6 +68,22 @@ static int find_codec(epy_objects *o)
     return o->encoders && o->find_encoder && o->decoders ? 0 : -1;
 }
 
+/* See epy_interrupt_again(). */
+static int hook_unraisable(epy_objects *o)
+{
+    PyObject *hook = PyObject_GetAttrString(o->module, "unraisable");
+    PyObject *before = PySys_GetObject("unraisablehook"); /* borrowed */
+    int r = -1;
+    if (!before)
+        PyErr_SetString(PyExc_RuntimeError, "there is no sys.unraisablehook");
+    else if (hook) {
+        o->unraisable_hook = Py_NewRef(before);
+        r = PySys_SetObject("unraisablehook", hook);
+    }
+    Py_XDECREF(hook);
+    return r;
+}
+
 int epy_interp_setup(epy_interp *interp, const char *python_path)
 {
     interp->state = PyInterpreterState_Get();
@@ -81,7 +97,7 @@ int epy_interp_setup(epy_interp *interp, const char *python_path)
         return -1;
     PyObject *package = PyImport_ImportModule("erlang");
     Py_XDECREF(package);
-    return package && find_codec(&interp->objects) == 0 ? epy_compat_install(interp) : -1;
+    return package && hook_unraisable(&interp->objects) == 0 && find_codec(&interp->objects) == 0 ? epy_compat_install(interp) : -1;
 }
 
 void epy_interp_clear(epy_interp *interp)

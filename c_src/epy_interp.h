@@ -27,6 +27,7 @@ typedef struct epy_objects {
     PyObject *encoders;         /* dict: type -> callable or None; erlang._codec's */
     PyObject *find_encoder;     /* fills it */
     PyObject *decoders;         /* dict: tag -> callable; likewise */
+    PyObject *unraisable_hook;  /* sys.unraisablehook as it was before ours */
     PyObject *error;            /* _erlang.Error: an Erlang exception in Python */
     PyObject *cancelled;        /* _erlang.Cancelled */
     PyObject *conversion_error; /* _erlang.ConversionError */

@@ -141,3 +141,12 @@ void epy_interrupt_told(epy_executor *ex, epy_request *req)
     PyThreadState_SetAsyncExc(ex->ident, NULL);
     pthread_mutex_unlock(&ex->interrupt_lock);
 }
+
+void epy_interrupt_again(epy_executor *ex)
+{
+    pthread_mutex_lock(&ex->interrupt_lock);
+    epy_request *req = atomic_load(&ex->current);
+    if (req && !req->told && epy_request_state(req) == EPY_REQ_CANCELLED)
+        PyThreadState_SetAsyncExc(ex->ident, ex->interp->objects.cancelled);
+    pthread_mutex_unlock(&ex->interrupt_lock);
+}

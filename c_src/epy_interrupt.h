@@ -37,4 +37,8 @@ EPY_GIL void epy_interrupt_told(epy_executor *ex, epy_request *req);
 /* The executor's end of a request that was cancelled while it ran. */
 EPY_GIL void epy_interrupt_end(epy_executor *ex, epy_request *req);
 
+/* A finalizer that ran in the middle of the request got the exception in its place, and CPython
+ * says so to sys.unraisablehook: the request is to have it again. */
+EPY_GIL void epy_interrupt_again(epy_executor *ex);
+
 #endif

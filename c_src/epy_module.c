@@ -12,6 +12,7 @@
 #include "epy_executor.h"
 #include "epy_fault.h"
 #include "epy_interp.h"
+#include "epy_interrupt.h"
 #include "epy_mode.h"
 #include "epy_output.h"
 #include "epy_types.h"
@@ -135,7 +136,24 @@ static PyObject *convert_failing(PyObject *module, PyObject *args)
 }
 #endif
 
+/* sys.unraisablehook, in front of the one that was there.  In C: Python code that interrupts
+ * its own thread is hit by that itself. */
+static PyObject *unraisable(PyObject *module, PyObject *what)
+{
+    module_state *state = PyModule_GetState(module);
+    const epy_objects *objects = &state->interp->objects;
+    PyObject *type = PyObject_GetAttrString(what, "exc_type");
+    if (!type)
+        return NULL;
+    Py_DECREF(type); /* `what` has it */
+    if (!epy_self || type != objects->cancelled)
+        return PyObject_CallOneArg(objects->unraisable_hook, what);
+    epy_interrupt_again(epy_self);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
+    {"unraisable", unraisable, METH_O, NULL},
 #ifdef EPY_DEBUG
     {"convert_failing", convert_failing, METH_VARARGS, NULL},
 #endif

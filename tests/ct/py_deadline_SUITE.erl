@@ -23,6 +23,7 @@
          a_pool_of_one_serves_while_ten_are_stuck/1,
          stuck_executors_of_all_pools_are_replaced/1,
          an_executor_that_comes_back_is_not_one_too_many/1,
+         an_interrupt_that_a_finalizer_swallows_is_repeated/1,
          a_stuck_computation_in_C_is_answered_too/1]).
 -export([a_slow_call_delays_no_fast_one/1,
          a_thousand_killed_callers_leave_nothing/1,
@@ -279,6 +280,23 @@ await_two_at_once(Fifo) ->
     {ok, _} = py_test:answer(W),
     py_test:end_worker(W),
     Second.
+
+%% CPython drops an exception that leaves a finalizer, and almost all of the time is spent in one.
+an_interrupt_that_a_finalizer_swallows_is_repeated(_Config) ->
+    ok = py:exec(<<"class Slow:\n"
+                   "    def __del__(self):\n"
+                   "        for _ in range(1000): pass\n"
+                   "def drop():\n"
+                   "    while True: Slow()\n">>),
+    [begin
+         {error, timeout} = py:call('__main__', drop, [], #{}, 20),
+         py_test:wait_until(fun nothing_runs/0)
+     end || _ <- lists:seq(1, 10)],
+    ok.
+
+nothing_runs() ->
+    {ok, Stacks} = py:stacks(),
+    lists:all(fun(#{frames := Frames}) -> Frames =:= [] end, Stacks).
 
 %% One that holds the GIL, and so may delay the interrupt of others, but not the answer.
 a_stuck_computation_in_C_is_answered_too(_Config) ->

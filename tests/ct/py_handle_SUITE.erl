@@ -79,7 +79,7 @@ gone() ->
     Names.
 
 await_gone(Names) ->
-    py_test:wait_until(fun() -> erlang:garbage_collect(), gone() =:= Names end).
+    py_test:wait_until_freed(fun() -> erlang:garbage_collect(), gone() =:= Names end).
 
 %%% What is a handle
 
@@ -345,7 +345,7 @@ an_object_is_freed_in_its_own_interpreter(_Config) ->
          py_test:end_worker(W),
          erlang:garbage_collect()
      end || _ <- lists:seq(1, 20)],
-    py_test:wait_until(fun() -> erlang:garbage_collect(), py:eval(<<"len(places)">>) =:= {ok, 20} end),
+    py_test:wait_until_freed(fun() -> erlang:garbage_collect(), py:eval(<<"len(places)">>) =:= {ok, 20} end),
     {ok, true} = py:eval(<<"all(places)">>).
 
 an_object_lives_as_long_as_any_copy_of_its_handle(_Config) ->
@@ -388,7 +388,7 @@ a_hundred_thousand_handles_leave_nothing(_Config) ->
     Round = fun() ->
                     [{ok, _} = py:eval(<<"[Thing() for _ in range(100)]">>) || _ <- lists:seq(1, py_test:fewer(200))],
                     erlang:garbage_collect(),
-                    py_test:wait_until(fun() -> py:call('__main__', count, []) =:= {ok, 0} end)
+                    py_test:wait_until_freed(fun() -> py:call('__main__', count, []) =:= {ok, 0} end)
             end,
     [Round() || _ <- lists:seq(1, 2)],
     Before = py_test:resident(),

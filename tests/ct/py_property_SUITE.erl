@@ -5,7 +5,7 @@
 %% here once more, in the words of each side: the exceptions that docs/guide/values.md
 %% names, and keys that are different on one side and equal on the other.
 %%
-%% Both tools find a smaller value when one fails; the seed of the run is in the log.
+%% When a value fails, smaller ones are tried, and the smallest that fails is in the error.
 -module(py_property_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").

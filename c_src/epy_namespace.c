@@ -208,7 +208,10 @@ bool epy_namespace_is_empty(epy_namespace *ns, epy_interp *interp)
     if (!g)
         return true;
     PyObject *fresh = new_dict(interp);
-    bool empty = fresh && PyDict_GET_SIZE(g->dict) <= PyDict_GET_SIZE(fresh);
+    bool empty = fresh &&
+                 (atomic_load(&interp->preloaded) == 0 ||
+                  PyDict_Merge(fresh, interp->objects.main_dict, 0) == 0) &&
+                 PyDict_GET_SIZE(g->dict) <= PyDict_GET_SIZE(fresh);
     Py_XDECREF(fresh);
     PyErr_Clear(); /* no memory: then it counts as one that is not empty */
     return empty;

@@ -137,7 +137,7 @@ static int instruction(epy_conv *c, const ERL_NIF_TERM *elements, int n, PyObjec
 
 /* ---- keys of maps ---- */
 
-/* Scalars, and tuples of such, not too deep: what Python can hash. */
+/* Scalars and improper lists, and tuples of such, not too deep: what Python can hash. */
 static bool is_hashable(ErlNifEnv *env, ERL_NIF_TERM term, int depth)
 {
     const ERL_NIF_TERM *elements;
@@ -148,7 +148,8 @@ static bool is_hashable(ErlNifEnv *env, ERL_NIF_TERM term, int depth)
             all = is_hashable(env, elements[i], depth - 1);
         return all;
     }
-    return !enif_is_list(env, term) && !enif_is_map(env, term);
+    unsigned length;
+    return !enif_get_list_length(env, term, &length) && !enif_is_map(env, term);
 }
 
 static PyObject **kept_place(work *w, const ErlNifBinary *bin)
@@ -202,9 +203,8 @@ static PyObject *key(epy_conv *c, ERL_NIF_TERM term)
     PyObject *o = scalar(c, term, &container);
     if (!container)
         return o;
-    if (!is_hashable(c->env, term, KEY_DEPTH))
+    if (!enif_get_tuple(c->env, term, &n, &elements) || !is_hashable(c->env, term, KEY_DEPTH))
         return epy_term_object(c, term);
-    enif_get_tuple(c->env, term, &n, &elements);
     if (instruction(c, elements, n, &o) != 0)
         return o;
     o = PyTuple_New(n);

@@ -74,7 +74,7 @@ cycle(N) ->
                    {error, {'ZeroDivisionError', _}} = py:eval(<<"1/0">>),
                    M = N + 1,
                    {ok, M} = py:call(erlang, call, [f, 1]),
-                   {error, timeout} = py:exec(<<"pass">>) =:= ok andalso py:call(time, sleep, [0.002], #{}, 0),
+                   {error, timeout} = py:exec(<<"pass">>) =:= ok andalso py:call(time, sleep, [0.02], #{}, 0),
                    done
            end,
     Answers = py_test:at_once(lists:duplicate(4, Work)),

@@ -379,6 +379,10 @@ a_read_only_view_of_a_mutable_buffer_is_never_aliased(_Config) ->
 
 a_numpy_array_is_never_aliased(_Config) ->
     py_test:has_python_module(numpy) orelse throw({skip, "numpy is not installed for this Python"}),
+    %% Its interpreter may be another one than that of what this process has defined.
+    py_test:in_process(fun numpy_arrays/0).
+
+numpy_arrays() ->
     ok = py:exec(<<"import numpy">>),
     [changed_afterwards(Make, Return, "m.flags.writeable = True\nm[0] = 7\n")
      || Make <- ["numpy.zeros(10000, dtype='u1')", "numpy.arange(1000.0)"], Return <- ["m", "m[:]", "memoryview(m)"]],
@@ -387,7 +391,8 @@ a_numpy_array_is_never_aliased(_Config) ->
     Floats = returned("numpy.arange(6.0).reshape(2, 3)"),
     [0.0, 1.0, 2.0, 3.0, 4.0, 5.0] = [F || <<F:64/float-native>> <= Floats],
     Transposed = returned("numpy.arange(6.0).reshape(2, 3).T"),
-    [0.0, 3.0, 1.0, 4.0, 2.0, 5.0] = [F || <<F:64/float-native>> <= Transposed].
+    [0.0, 3.0, 1.0, 4.0, 2.0, 5.0] = [F || <<F:64/float-native>> <= Transposed],
+    ok.
 
 %% An export that were still open would not let it.
 a_bytearray_can_grow_after_it_was_returned(_Config) ->

@@ -101,26 +101,11 @@ bool epy_buffer_origin(epy_conv *c, PyObject *o, ERL_NIF_TERM *term)
 
 /* ---- to Erlang ---- */
 
-typedef struct shared { /* constant */
-    epy_interp *interp;
-    unsigned life;      /* of the interpreter */
-    PyObject *object;   /* strong, as long as the interpreter has that life */
-} shared;
-
-static ErlNifResourceType *type;
-
-static void destroy(ErlNifEnv *env, void *object)
-{
-    (void)env;
-    shared *s = object;
-    epy_interp_drop(s->interp, s->life, s->object);
-}
+static ErlNifResourceType *type; /* of epy_kept */
 
 int epy_buffer_open(ErlNifEnv *env)
 {
-    ErlNifResourceTypeInit init = {.dtor = destroy};
-    type = enif_open_resource_type_x(env, "buffer", &init,
-                                     ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER, NULL);
+    type = epy_kept_type(env, "buffer");
     return type ? EPY_OK : EPY_ENOMEM;
 }
 
@@ -129,12 +114,10 @@ int epy_buffer_share(epy_conv *c, PyObject *object, const char *data, size_t siz
 {
     if (size < least || c->interp->own)
         return epy_toterm_bytes(c, data, size, term);
-    shared *s = enif_alloc_resource(type, sizeof *s);
-    *s = (shared){.interp = c->interp,
-                  .life = atomic_load(&c->interp->life),
-                  .object = Py_NewRef(object)};
-    *term = enif_make_resource_binary(c->env, s, data, size);
-    enif_release_resource(s);
+    epy_kept *kept = enif_alloc_resource(type, sizeof *kept);
+    epy_kept_init(kept, c->interp, object);
+    *term = enif_make_resource_binary(c->env, kept, data, size);
+    enif_release_resource(kept);
     return 0;
 }
 

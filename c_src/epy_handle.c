@@ -6,37 +6,24 @@
 #include "epy_runtime.h"
 
 typedef struct handle { /* constant */
-    epy_interp *interp;
-    unsigned life;       /* of the interpreter */
+    epy_kept kept;
     epy_group *group;    /* where it was made; NULL: outside of all groups */
     unsigned group_life;
-    PyObject *object;    /* strong, as long as the interpreter has that life */
 } handle;
 
 static ErlNifResourceType *type;
 
-static void destroy(ErlNifEnv *env, void *object)
-{
-    (void)env;
-    handle *h = object;
-    epy_interp_drop(h->interp, h->life, h->object);
-}
-
 int epy_handle_open(ErlNifEnv *env)
 {
-    ErlNifResourceTypeInit init = {.dtor = destroy};
-    type = enif_open_resource_type_x(env, "handle", &init,
-                                     ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER, NULL);
+    type = epy_kept_type(env, "handle");
     return type ? EPY_OK : EPY_ENOMEM;
 }
 
 ERL_NIF_TERM epy_handle_term(epy_conv *c, PyObject *object)
 {
     handle *h = enif_alloc_resource(type, sizeof *h);
-    *h = (handle){.interp = c->interp,
-                  .life = atomic_load(&c->interp->life),
-                  .group = epy_self ? epy_self->group : NULL,
-                  .object = Py_NewRef(object)};
+    epy_kept_init(&h->kept, c->interp, object);
+    h->group = epy_self ? epy_self->group : NULL;
     h->group_life = h->group ? atomic_load(&h->group->life) : 0;
     ERL_NIF_TERM term = enif_make_resource(c->env, h);
     enif_release_resource(h);
@@ -52,8 +39,8 @@ static handle *find(ErlNifEnv *env, ERL_NIF_TERM term)
 /* Its interpreter has ended, or its slot is used again. */
 static bool is_over(const handle *h)
 {
-    return h->life != atomic_load(&h->interp->life) ||
-           epy_runtime_interp(h->interp->id) != h->interp;
+    return h->kept.life != atomic_load(&h->kept.interp->life) ||
+           epy_runtime_interp(h->kept.interp->id) != h->kept.interp;
 }
 
 bool epy_handle_is(ErlNifEnv *env, ERL_NIF_TERM term)
@@ -68,13 +55,13 @@ PyObject *epy_handle_object(epy_conv *c, ERL_NIF_TERM term, bool *is)
     *is = h != NULL;
     if (!h)
         return NULL;
-    if (h->interp == c->interp && !is_over(h))
-        return Py_NewRef(h->object);
+    if (h->kept.interp == c->interp && !is_over(h))
+        return Py_NewRef(h->kept.object);
     if (is_over(h))
         epy_conv_refuse(c, "the interpreter of this handle has ended");
     else
         epy_conv_refuse(c, "the object of this handle is in interpreter %d, and this runs in "
-                           "interpreter %d", h->interp->id, c->interp->id);
+                           "interpreter %d", h->kept.interp->id, c->interp->id);
     return NULL;
 }
 
@@ -84,7 +71,7 @@ static epy_group *search(const handle *h, unsigned *life)
     for (int i = 0, n = epy_group_count(); i < n; i++) {
         epy_group *group = epy_group_get(i);
         *life = atomic_load(&group->life);
-        if (group->interp == h->interp && group->pool && epy_group_is(group, *life))
+        if (group->interp == h->kept.interp && group->pool && epy_group_is(group, *life))
             return group;
     }
     return NULL;

@@ -187,3 +187,24 @@ void epy_interp_drop(epy_interp *interp, unsigned life, PyObject *object)
     drop->life = life;
     epy_service_post(&interp->reaper, &drop->job);
 }
+
+static void destroy_kept(ErlNifEnv *env, void *resource)
+{
+    (void)env;
+    epy_kept *kept = resource;
+    epy_interp_drop(kept->interp, kept->life, kept->object);
+}
+
+ErlNifResourceType *epy_kept_type(ErlNifEnv *env, const char *name)
+{
+    ErlNifResourceTypeInit init = {.dtor = destroy_kept};
+    return enif_open_resource_type_x(env, name, &init, ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER,
+                                     NULL);
+}
+
+void epy_kept_init(epy_kept *kept, epy_interp *interp, PyObject *object)
+{
+    *kept = (epy_kept){.interp = interp,
+                       .life = atomic_load(&interp->life),
+                       .object = Py_NewRef(object)};
+}

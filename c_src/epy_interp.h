@@ -82,4 +82,16 @@ EPY_GIL bool epy_interp_settle(epy_interp *interp);
  * an earlier life of the interpreter is gone already. */
 EPY_ANY void epy_interp_drop(epy_interp *interp, unsigned life, PyObject *object);
 
+/* An object that Erlang keeps, by a NIF resource that begins with this. */
+typedef struct epy_kept { /* constant */
+    epy_interp *interp;
+    unsigned life;    /* of the interpreter */
+    PyObject *object; /* strong, as long as the interpreter has that life */
+} epy_kept;
+
+/* The type of such resources, whose destructor drops the object; NULL when there is no memory. */
+ErlNifResourceType *epy_kept_type(ErlNifEnv *env, const char *name);
+
+EPY_GIL void epy_kept_init(epy_kept *kept, epy_interp *interp, PyObject *object);
+
 #endif

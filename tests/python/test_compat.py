@@ -4,27 +4,18 @@ turned the GIL on, and, in real sub-interpreters of this Python, what a module t
 refuses does.  `_erlang` is replaced by what the tests need of it."""
 
 import importlib.util
-import pathlib
 import subprocess
 import sys
 import types
 import unittest
 
-FILE = pathlib.Path(importlib.util.find_spec("erlang").origin).with_name("_compat.py")
+import under_test
+
+FILE = under_test.PACKAGE / "_compat.py"
 
 
 def load(stub):
-    spec = importlib.util.spec_from_file_location("erlang_compat_under_test", FILE)
-    module = importlib.util.module_from_spec(spec)
-    before = sys.modules.get("_erlang")
-    sys.modules["_erlang"] = stub
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules["_erlang"]
-        if before is not None:
-            sys.modules["_erlang"] = before
-    return module
+    return under_test.load_with(stub, "_compat")
 
 
 class Imports(unittest.TestCase):

@@ -29,6 +29,11 @@ def load(name, **names):
         setattr(stub, kind, type(kind, (Term,), {}))
     for key, value in names.items():
         setattr(stub, key, value)
+    return load_with(stub, name)
+
+
+def load_with(stub, name):
+    """The same with this module in place of `_erlang`."""
     spec = importlib.util.spec_from_file_location("erlang_%s_under_test" % name, PACKAGE / (name + ".py"))
     module = importlib.util.module_from_spec(spec)
     before = sys.modules.get("_erlang")

@@ -178,7 +178,7 @@ worker_loop(Maker) ->
 workers_apart(N) ->
     case shared_mode() of
         true -> [worker() || _ <- lists:seq(1, N)];
-        false -> workers_apart(N, [], 20 * N)
+        false -> workers_apart(N, [], 200 * N)
     end.
 
 workers_apart(N, Found, _) when length(Found) =:= N ->
@@ -188,7 +188,10 @@ workers_apart(N, Found, Tries) when Tries > 0 ->
     {ok, Place} = run(Worker, fun() -> py:eval(<<"id(__import__('sys').modules)">>) end),
     %% Those that are not taken stay for now, and keep their interpreter from being chosen.
     case lists:keymember(Place, 1, Found) of
-        true -> workers_apart(N, Found, Tries - 1);
+        true ->
+            %% An interpreter that has not moved for a while, as on a busy machine, is not chosen.
+            timer:sleep(5),
+            workers_apart(N, Found, Tries - 1);
         false -> workers_apart(N, [{Place, Worker} | Found], Tries - 1)
     end.
 

@@ -41,7 +41,6 @@ typedef struct epy_pool epy_pool;
 typedef struct epy_executor epy_executor;
 typedef struct epy_request epy_request;
 typedef struct epy_namespace epy_namespace;
-typedef struct epy_frame epy_frame;
 
 /* The rules of README.md, checked in a build with --enable-debug. */
 #ifdef EPY_DEBUG

@@ -10,15 +10,21 @@
 
 #define EPY_ATOM_LIST(X) \
     X(args) \
+    X(async) \
+    X(badmatch) \
     X(builtins) \
     X(buffer) \
     X(bytes) \
     X(callback) \
+    X(cancel_callback) \
     X(cancelled) \
+    X(case_clause) \
     X(context) \
     X(conversion) \
+    X(dead) \
     X(done) \
     X(error) \
+    X(exit) \
     X(full) \
     X(gil_enabled) \
     X(infinity) \
@@ -33,17 +39,27 @@
     X(no_object) \
     X(no_pool) \
     X(none) \
+    X(noproc) \
     X(not_running) \
     X(ok) \
+    X(overflow) \
     X(overloaded) \
     X(own) \
     X(py_async) \
     X(py_event) \
     X(py_events) \
+    X(py_log) \
+    X(py_logger) \
     X(py_output) \
     X(py_runtime) \
+    X(py_send) \
+    X(py_sender) \
+    X(py_span) \
+    X(py_tracer) \
+    X(python) \
     X(refused_module) \
     X(result) \
+    X(thread) \
     X(undefined) \
     X(value) \
     X(waiting)

@@ -3,30 +3,17 @@
 #include "epy_callback.h"
 
 #include "epy_atoms.h"
+#include "epy_call.h"
 #include "epy_convert.h"
 #include "epy_error.h"
 #include "epy_interrupt.h"
+#include "epy_mode.h"
 #include "epy_stats.h"
+#include "epy_trace.h"
 
-/* On the stack of the executor that waits.  All but env: under frame_lock. */
-struct epy_frame {
-    epy_frame *outer;
-    epy_request *req;      /* borrowed: runs on this stack, so outlives the frame */
-    uint64_t serial;
-    epy_request *nested;   /* to be run here, first to last by nested_next */
-    ErlNifEnv *env;        /* owned: the outcome's, once there is one */
-    ERL_NIF_TERM outcome;
-    bool cancelled;
-    pthread_cond_t changed;
-};
-
-static epy_frame *find(epy_executor *ex, uint64_t serial)
-{
-    epy_frame *f = ex->frames;
-    while (f && f->serial != serial)
-        f = f->outer;
-    return f;
-}
+/* How long an executor looks out for the answer before it sleeps and lets another serve in its
+ * place.  Most callbacks are short, and a wake-up costs more than they do. */
+#define SPIN_NS 20000
 
 /* ---- from schedulers ---- */
 
@@ -35,49 +22,32 @@ bool epy_callback_return(epy_executor *ex, uint64_t serial, ERL_NIF_TERM outcome
     ErlNifEnv *env = enif_alloc_env();
     if (!env)
         return false;
-    outcome = enif_make_copy(env, outcome);
-    pthread_mutex_lock(&ex->frame_lock);
-    epy_frame *f = find(ex, serial);
-    bool taken = f && !f->env;
-    if (taken) {
-        f->env = env;
-        f->outcome = outcome;
-        pthread_cond_signal(&f->changed);
-    }
-    pthread_mutex_unlock(&ex->frame_lock);
+    epy_answer answer = {.env = env, .term = enif_make_copy(env, outcome)};
+    bool taken = epy_frame_answer(&ex->frames, serial, answer);
     if (!taken)
         enif_free_env(env);
     return taken;
 }
 
-bool epy_callback_nest(epy_executor *ex, uint64_t serial, epy_request *req)
+/* ---- the message ---- */
+
+int epy_callback_convert(epy_conv *c, PyObject *function, PyObject *args, ERL_NIF_TERM terms[2])
 {
-    pthread_mutex_lock(&ex->frame_lock);
-    epy_frame *f = find(ex, serial);
-    if (f) {
-        epy_request **last = &f->nested;
-        while (*last)
-            last = &(*last)->nested_next;
-        req->nested_next = NULL;
-        *last = req;
-        pthread_cond_signal(&f->changed);
-    }
-    pthread_mutex_unlock(&ex->frame_lock);
-    return f != NULL;
+    PyObject *list = PySequence_List(args);
+    int r = list ? epy_toterm(c, function, &terms[0]) : -1;
+    if (r == 0)
+        r = epy_toterm(c, list, &terms[1]);
+    Py_XDECREF(list);
+    return r;
 }
 
-void epy_callback_cancel(epy_executor *ex, epy_request *req)
+ERL_NIF_TERM epy_callback_message(epy_interp *interp, ErlNifEnv *env, ERL_NIF_TERM tag,
+                                  ERL_NIF_TERM place, const ERL_NIF_TERM call[2])
 {
-    pthread_mutex_lock(&ex->frame_lock);
-    for (epy_frame *f = ex->frames; f; f = f->outer)
-        if (f->req == req) {
-            f->cancelled = true;
-            pthread_cond_signal(&f->changed);
-        }
-    pthread_mutex_unlock(&ex->frame_lock);
+    ERL_NIF_TERM trace = epy_trace_current(interp, env);
+    return trace ? enif_make_tuple6(env, tag, epy_atom.callback, place, call[0], call[1], trace)
+                 : enif_make_tuple5(env, tag, epy_atom.callback, place, call[0], call[1]);
 }
-
-/* ---- on the executor ---- */
 
 /* Who runs the callback: the process that waits, or a server where none does. */
 static bool callback_server(const epy_request *req, ErlNifEnv *env, ErlNifPid *pid)
@@ -88,52 +58,70 @@ static bool callback_server(const epy_request *req, ErlNifEnv *env, ErlNifPid *p
     return true;
 }
 
-/* Opens the frame and sends the message, unless the request was cancelled: both
- * under the lock, so that a canceller that has been here sees no message later. */
-static bool open_and_send(epy_executor *ex, epy_frame *f, ErlNifEnv *env, ERL_NIF_TERM name,
-                          ERL_NIF_TERM args)
+typedef struct outgoing {
+    epy_executor *ex;
+    epy_request *req;
+    ErlNifEnv *env; /* of both terms */
+    const ERL_NIF_TERM *call;
+} outgoing;
+
+/* Unless the request was cancelled: a canceller that has been at the frames sees no message
+ * later. */
+static bool send_call(epy_frame *f, void *arg)
 {
-    pthread_mutex_lock(&ex->frame_lock);
-    f->serial = ++ex->frame_serial;
-    ERL_NIF_TERM place = enif_make_tuple2(env, enif_make_int(env, ex->index),
-                                          enif_make_uint64(env, f->serial));
-    ERL_NIF_TERM message = enif_make_tuple5(env, enif_make_copy(env, f->req->tag),
-                                            epy_atom.callback, place, name, args);
+    outgoing *out = arg;
     ErlNifPid server;
-    bool open = epy_request_state(f->req) == EPY_REQ_RUNNING &&
-                callback_server(f->req, env, &server) && enif_send(NULL, &server, env, message);
-    if (open) {
-        f->outer = ex->frames;
-        ex->frames = f;
-    }
-    pthread_mutex_unlock(&ex->frame_lock);
-    return open;
+    if (epy_request_state(out->req) != EPY_REQ_RUNNING)
+        return false;
+    ERL_NIF_TERM place = enif_make_tuple2(out->env, enif_make_int(out->env, out->ex->index),
+                                          enif_make_uint64(out->env, f->serial));
+    ERL_NIF_TERM tag = enif_make_copy(out->env, out->req->tag);
+    return callback_server(out->req, out->env, &server) &&
+           enif_send(NULL, &server, out->env,
+                     epy_callback_message(out->ex->interp, out->env, tag, place, out->call));
 }
 
-/* Waits for the outcome or the cancel, and runs what comes nested meanwhile. */
+/* ---- on the executor ---- */
+
+/* One of the threads of an interpreter at a time looks out without sleeping. */
+static bool spin(epy_interp *interp, epy_frame *f)
+{
+    if (atomic_exchange(&interp->spinning, true))
+        return false;
+    bool news = epy_frame_spin(f, SPIN_NS);
+    atomic_store(&interp->spinning, false);
+    return news;
+}
+
+static void run_nested(epy_executor *ex, epy_frame *f, epy_request *req)
+{
+    epy_levels before;
+    epy_mode_enter_level(ex->tstate, &before);
+    Py_CLEAR(f->raised);
+    epy_executor_run(ex, req);
+    epy_mode_leave_level(ex->tstate, &before);
+}
+
+/* Waits until the frame has ended, and runs what comes nested meanwhile.  Only if that takes a
+ * while does the executor leave its queue, where it has not left it for an outer frame. */
 static void wait_in(epy_executor *ex, epy_frame *f)
 {
-    bool outermost = !f->outer; /* else the executor has left its queue already */
+    bool left = false;
+    epy_fnode *nested;
     PyThreadState *ts = PyEval_SaveThread();
-    if (outermost)
-        epy_executor_leave_queue(ex);
-    pthread_mutex_lock(&ex->frame_lock);
-    while (!f->env && !f->cancelled) {
-        epy_request *req = f->nested;
-        if (!req) {
-            pthread_cond_wait(&f->changed, &ex->frame_lock);
-            continue;
+    for (;;) {
+        if (!spin(ex->interp, f) && !atomic_load(&ex->away)) {
+            epy_executor_leave_queue(ex);
+            left = true;
         }
-        f->nested = req->nested_next;
-        pthread_mutex_unlock(&ex->frame_lock);
+        nested = epy_frame_wait(&ex->frames, f);
+        if (!nested)
+            break;
         PyEval_RestoreThread(ts);
-        epy_executor_run(ex, req);
+        run_nested(ex, f, EPY_CONTAINER(nested, epy_request, nested));
         ts = PyEval_SaveThread();
-        pthread_mutex_lock(&ex->frame_lock);
     }
-    ex->frames = f->outer;
-    pthread_mutex_unlock(&ex->frame_lock);
-    if (outermost)
+    if (left)
         epy_executor_rejoin_queue(ex);
     PyEval_RestoreThread(ts);
 }
@@ -141,9 +129,9 @@ static void wait_in(epy_executor *ex, epy_frame *f)
 /* Nested requests that came too late end without having run. */
 static void refuse_rest(epy_frame *f)
 {
-    epy_request *req;
-    while ((req = f->nested)) {
-        f->nested = req->nested_next;
+    epy_fnode *nested;
+    while ((nested = epy_frame_take_rest(f))) {
+        epy_request *req = EPY_CONTAINER(nested, epy_request, nested);
         if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE)) {
             epy_event_count(EPY_REFUSED);
             epy_event_reply(epy_request_reply(
@@ -153,43 +141,86 @@ static void refuse_rest(epy_frame *f)
     }
 }
 
-static PyObject *convert_outcome(epy_interp *interp, epy_frame *f)
+/* ---- the outcome ---- */
+
+/* The parts of a tuple that begins with this atom, or NULL. */
+static const ERL_NIF_TERM *parts_of(ErlNifEnv *env, ERL_NIF_TERM term, ERL_NIF_TERM tag, int arity)
+{
+    const ERL_NIF_TERM *parts;
+    int n;
+    return enif_get_tuple(env, term, &n, &parts) && n == arity && parts[0] == tag ? parts : NULL;
+}
+
+/* Is the reason what py:apply/3 raises of this exception? */
+static bool is_raised(ErlNifEnv *env, ERL_NIF_TERM reason, PyObject *raised)
+{
+    const ERL_NIF_TERM *parts = parts_of(env, reason, epy_atom.python, 3);
+    return parts && epy_error_is(env, raised, parts[1], parts[2]);
+}
+
+/* Does the reason say that this exception was not expected: {Type, Message} as py:call/3 returns
+ * it, alone or as what matched nothing? */
+static bool is_about(ErlNifEnv *env, ERL_NIF_TERM reason, PyObject *raised)
+{
+    const ERL_NIF_TERM *parts = parts_of(env, reason, epy_atom.badmatch, 2);
+    int n;
+    if (!parts)
+        parts = parts_of(env, reason, epy_atom.case_clause, 2);
+    if (parts)
+        reason = parts[1];
+    if ((parts = parts_of(env, reason, epy_atom.error, 2)))
+        reason = parts[1];
+    return enif_get_tuple(env, reason, &n, &parts) && n == 2 &&
+           epy_error_is(env, raised, parts[0], parts[1]);
+}
+
+/* Sets the exception for {Class, Reason, Stack}.  If that is about the exception that ended the
+ * last nested request, it is that very one, or an erlang.Error with it as its cause. */
+static void raise_outcome(epy_conv *c, ERL_NIF_TERM error, PyObject *raised)
+{
+    const ERL_NIF_TERM *parts = raised ? parts_of(c->env, error, epy_atom.error, 3) : NULL;
+    if (parts && is_raised(c->env, parts[1], raised)) {
+        epy_error_raise_again(raised);
+        return;
+    }
+    bool about = parts && is_about(c->env, parts[1], raised);
+    epy_error_raise(c, error);
+    if (!about)
+        return;
+    PyObject *exception = epy_error_fetch();
+    if (exception != raised)
+        PyException_SetCause(exception, Py_NewRef(raised));
+    epy_error_raise_again(exception);
+    Py_DECREF(exception);
+}
+
+PyObject *epy_callback_outcome(epy_interp *interp, ErlNifEnv *env, ERL_NIF_TERM outcome,
+                               PyObject *raised)
 {
     const ERL_NIF_TERM *parts;
     int n;
     PyObject *result = NULL;
     epy_conv c;
-    epy_conv_init(&c, interp, f->env);
-    if (!enif_get_tuple(f->env, f->outcome, &n, &parts) || n != 2)
+    if (!enif_get_tuple(env, outcome, &n, &parts) || n != 2)
         return PyErr_Format(PyExc_SystemError, "a callback ends as {ok, V} or {error, E}");
+    epy_conv_init(&c, interp, env);
     if (parts[0] == epy_atom.ok)
         result = epy_topy(&c, parts[1]);
     else
-        epy_error_raise(&c, parts[1]);
+        raise_outcome(&c, parts[1], raised);
     epy_conv_fini(&c);
     return result;
 }
 
-static int convert_call(epy_conv *c, PyObject *name, PyObject *args, ERL_NIF_TERM terms[2])
-{
-    PyObject *list = PySequence_List(args);
-    int r = list ? epy_toterm(c, name, &terms[0]) : -1;
-    if (r == 0)
-        r = epy_toterm(c, list, &terms[1]);
-    Py_XDECREF(list);
-    return r;
-}
+/* ---- the call ---- */
 
 /* Can the calling thread call Erlang? */
-static int check(epy_executor *ex, epy_interp *interp)
+static int check(void)
 {
-    if (!ex && enif_thread_type() != ERL_NIF_THR_UNDEFINED)
+    if (!epy_self && enif_thread_type() != ERL_NIF_THR_UNDEFINED)
         PyErr_Format(PyExc_RuntimeError,
                      "a function that runs in the pool inline cannot call Erlang");
-    else if (!ex || !atomic_load(&ex->current) || ex->interp != interp)
-        PyErr_Format(PyExc_RuntimeError,
-                     "erlang.call() works on the thread of a request from Erlang only");
-    else if (epy_stack_left() < EPY_STACK_RESERVE)
+    else if (epy_self && epy_stack_left() < EPY_STACK_RESERVE)
         PyErr_Format(PyExc_RecursionError, "Python and Erlang call each other too deeply");
     else
         return 0;
@@ -197,11 +228,12 @@ static int check(epy_executor *ex, epy_interp *interp)
 }
 
 /* Sends the call and waits; then the outcome is in the frame. */
-static int wait_outcome(epy_executor *ex, epy_frame *f, ErlNifEnv *env, ERL_NIF_TERM name,
-                        ERL_NIF_TERM args)
+static int wait_outcome(epy_executor *ex, epy_frame *f, ErlNifEnv *env, const ERL_NIF_TERM call[2])
 {
     PyObject *cancelled = ex->interp->objects.cancelled;
-    if (!open_and_send(ex, f, env, name, args)) {
+    epy_request *req = atomic_load(&ex->current);
+    outgoing out = {.ex = ex, .req = req, .env = env, .call = call};
+    if (!epy_frame_open(&ex->frames, f, req, send_call, &out)) {
         PyErr_SetString(cancelled, "the caller of this request is gone");
         return -1;
     }
@@ -209,39 +241,53 @@ static int wait_outcome(epy_executor *ex, epy_frame *f, ErlNifEnv *env, ERL_NIF_
     refuse_rest(f);
     if (!f->cancelled)
         return 0;
-    epy_interrupt_told(ex, f->req);
+    epy_interrupt_told(ex, req);
     PyErr_SetString(cancelled, "the request was cancelled");
     return -1;
 }
 
-PyObject *epy_callback_terms(epy_interp *interp, ErlNifEnv *env, ERL_NIF_TERM name,
+static PyObject *call_from_request(epy_executor *ex, ErlNifEnv *env, const ERL_NIF_TERM call[2])
+{
+    PyObject *result = NULL;
+    epy_frame f = {.owner = NULL};
+    if (wait_outcome(ex, &f, env, call) == 0)
+        result = epy_callback_outcome(ex->interp, f.answer.env, f.answer.term, f.raised);
+    if (f.answer.env)
+        enif_free_env(f.answer.env);
+    Py_CLEAR(f.raised);
+    return result;
+}
+
+/* Does the calling thread serve a request just now? */
+static bool serves(const epy_executor *ex, const epy_interp *interp)
+{
+    return ex && ex->interp == interp && atomic_load(&ex->current);
+}
+
+PyObject *epy_callback_terms(epy_interp *interp, ErlNifEnv *env, ERL_NIF_TERM function,
                              ERL_NIF_TERM args)
 {
-    epy_executor *ex = epy_self;
+    const ERL_NIF_TERM call[2] = {function, args};
     PyObject *result = NULL;
-    if (check(ex, interp) == 0) {
-        epy_frame f = {.req = atomic_load(&ex->current), .changed = PTHREAD_COND_INITIALIZER};
-        if (wait_outcome(ex, &f, env, name, args) == 0)
-            result = convert_outcome(interp, &f);
-        if (f.env)
-            enif_free_env(f.env);
-    }
+    if (check() == 0)
+        result = serves(epy_self, interp) ? call_from_request(epy_self, env, call)
+                                          : epy_call_wait(interp, env, call);
     enif_free_env(env);
     return result;
 }
 
-PyObject *epy_callback_call(epy_interp *interp, PyObject *name, PyObject *args)
+PyObject *epy_callback_call(epy_interp *interp, PyObject *function, PyObject *args)
 {
-    ERL_NIF_TERM terms[2];
+    ERL_NIF_TERM call[2];
     epy_conv c;
-    ErlNifEnv *env = check(epy_self, interp) == 0 ? enif_alloc_env() : NULL;
+    ErlNifEnv *env = check() == 0 ? enif_alloc_env() : NULL;
     if (!env)
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
     epy_conv_init(&c, interp, env);
-    int r = convert_call(&c, name, args, terms);
+    int r = epy_callback_convert(&c, function, args, call);
     epy_conv_fini(&c);
     if (r == 0)
-        return epy_callback_terms(interp, env, terms[0], terms[1]);
+        return epy_callback_terms(interp, env, call[0], call[1]);
     enif_free_env(env);
     return NULL;
 }

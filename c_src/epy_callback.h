@@ -3,34 +3,40 @@
  * Python calls Erlang: the executor sends the call to the process that waits
  * for its request, and waits itself, detached, in a frame on its stack.
  *
- * A frame is named by the executor's number and a serial, and is open as long
- * as it is linked in the executor.  While it is open it takes the callback's
- * result, a cancel of its request, and nested requests of the same chain, which
- * it runs on its own stack (R2: nothing is suspended and run again).  What comes
- * for a frame that is closed is refused, so nothing is lost in between.
+ * The frame takes the callback's result, a cancel of its request, and nested requests of the
+ * same chain, which run on the stack of the executor that waits (R2: nothing is suspended
+ * and run again).  A thread that serves no request has no such process: see epy_call.h.
  */
 #ifndef EPY_CALLBACK_H
 #define EPY_CALLBACK_H
 
+#include "epy_convert.h"
 #include "epy_executor.h"
 #include "epy_request.h"
 
-/* Calls the registered Erlang function from Python code; args is a tuple. */
-EPY_GIL EPY_NEWREF PyObject *epy_callback_call(epy_interp *interp, PyObject *name,
+/* Calls an Erlang function from Python code, on any thread: a registered one by its name, or
+ * an erlang.Fun; args is a tuple. */
+EPY_GIL EPY_NEWREF PyObject *epy_callback_call(epy_interp *interp, PyObject *function,
                                                PyObject *args);
 
 /* The same of terms.  Frees env, in which they are. */
 EPY_GIL EPY_NEWREF PyObject *epy_callback_terms(epy_interp *interp, ErlNifEnv *env,
-                                                ERL_NIF_TERM name, ERL_NIF_TERM args);
+                                                ERL_NIF_TERM function, ERL_NIF_TERM args);
+
+/* Both as terms of c->env; -1 with an exception set. */
+EPY_GIL int epy_callback_convert(epy_conv *c, PyObject *function, PyObject *args,
+                                 ERL_NIF_TERM terms[2]);
+
+/* {Tag, callback, Place, Function, Args}, with the trace context at the end if there is one. */
+EPY_GIL ERL_NIF_TERM epy_callback_message(epy_interp *interp, ErlNifEnv *env, ERL_NIF_TERM tag,
+                                          ERL_NIF_TERM place, const ERL_NIF_TERM call[2]);
+
+/* What {ok, V} or {error, {Class, Reason, Stack}} in env is in Python.  `raised`: the exception
+ * that ended the last nested request, or NULL: it goes on if the error is that one. */
+EPY_GIL EPY_NEWREF PyObject *epy_callback_outcome(epy_interp *interp, ErlNifEnv *env,
+                                                  ERL_NIF_TERM outcome, PyObject *raised);
 
 /* Hands {ok, V} or {error, {Class, Reason, Stack}} to an open frame, copied. */
 EPY_ANY bool epy_callback_return(epy_executor *ex, uint64_t serial, ERL_NIF_TERM outcome);
-
-/* Hands a nested request to an open frame; false when there is none. */
-EPY_ANY bool epy_callback_nest(epy_executor *ex, uint64_t serial, epy_request *req);
-
-/* Wakes the frames that wait for this request, which was cancelled.  After it
- * returns, no callback message of this request will be sent any more. */
-EPY_ANY void epy_callback_cancel(epy_executor *ex, epy_request *req);
 
 #endif

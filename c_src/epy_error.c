@@ -22,8 +22,7 @@ ERL_NIF_TERM epy_binary_term(ErlNifEnv *env, const char *data, size_t size)
     return term;
 }
 
-/* The exception that is set, normalized, with its traceback; a new reference. */
-static PyObject *take_exception(void)
+PyObject *epy_error_fetch(void)
 {
 #if PY_VERSION_HEX >= 0x030C0000
     return PyErr_GetRaisedException();
@@ -96,9 +95,9 @@ static ERL_NIF_TERM described(epy_conv *c, PyObject *exception)
     return term;
 }
 
-ERL_NIF_TERM epy_error_take(epy_conv *c, ERL_NIF_TERM root)
+ERL_NIF_TERM epy_error_take(epy_conv *c, ERL_NIF_TERM root, PyObject **taken)
 {
-    PyObject *exception = take_exception();
+    PyObject *exception = *taken = epy_error_fetch();
     EPY_ASSERT(R10, exception);
     bool full = c->flags & EPY_ERRORS_FULL && !c->refused;
     ERL_NIF_TERM reason = full ? described(c, exception) : 0;
@@ -109,8 +108,19 @@ ERL_NIF_TERM epy_error_take(epy_conv *c, ERL_NIF_TERM root)
         reason = enif_make_tuple3(c->env, epy_atom.conversion, text, c->where);
     } else if (!reason)
         reason = enif_make_tuple2(c->env, epy_error_type(c->env, exception), text);
-    Py_DECREF(exception);
     return reason;
+}
+
+bool epy_error_is(ErlNifEnv *env, PyObject *exception, ERL_NIF_TERM type, ERL_NIF_TERM text)
+{
+    return enif_is_identical(type, epy_error_type(env, exception)) &&
+           enif_is_identical(text, message(env, exception));
+}
+
+void epy_error_raise_again(PyObject *exception)
+{
+    PyErr_Restore(Py_NewRef(Py_TYPE(exception)), Py_NewRef(exception),
+                  PyException_GetTraceback(exception));
 }
 
 /* A term for Python to look at: itself where it converts, else as it is written. */

@@ -14,9 +14,11 @@
 #include "epy_compat.h"
 #include "epy_convert.h"
 #include "epy_error.h"
+#include "epy_executor.h"
 #include "epy_handle.h"
 #include "epy_namespace.h"
 #include "epy_runtime.h"
+#include "epy_trace.h"
 
 #include <string.h>
 
@@ -473,6 +475,25 @@ static int convert_result(epy_conv *c, PyObject *value, ERL_NIF_TERM *term)
     return 0;
 }
 
+/* The frame in which a nested request ran keeps the exception, so that it can go on in the code
+ * outside should the callback fail with it. */
+static void keep_raised(const epy_request *req, PyObject *exception)
+{
+    epy_frame *f = req->outer ? epy_self->frames.innermost : NULL; /* this thread writes it */
+    if (f)
+        Py_XSETREF(*(PyObject **)&f->raised, exception);
+    else
+        Py_DECREF(exception);
+}
+
+static ERL_NIF_TERM take_error(op *o)
+{
+    PyObject *exception;
+    ERL_NIF_TERM reason = epy_error_take(&o->conv, o->root, &exception);
+    keep_raised(o->req, exception);
+    return epy_error_term(o->conv.env, reason);
+}
+
 epy_result epy_exec(epy_interp *interp, epy_request *req)
 {
     op o = {.interp = interp, .req = req};
@@ -481,6 +502,7 @@ epy_result epy_exec(epy_interp *interp, epy_request *req)
     o.conv.flags = req->flags;
     if (epy_runtime_config()->errors_full && !(req->flags & EPY_ERRORS_SHORT))
         o.conv.flags |= EPY_ERRORS_FULL;
+    PyObject *trace = epy_trace_begin(interp, req->env, req->trace, req->outer != NULL);
     PyObject *value = operations[req->op](&o);
     int r = value ? 0 : -1;
     if (value && req->op != EPY_OP_EXEC) {
@@ -488,8 +510,9 @@ epy_result epy_exec(epy_interp *interp, epy_request *req)
         term = r == 0 ? enif_make_tuple2(req->env, epy_atom.ok, term) : term;
     }
     if (r < 0)
-        term = epy_error_term(req->env, epy_error_take(&o.conv, o.root));
+        term = take_error(&o);
     Py_XDECREF(value);
+    epy_trace_end(interp, trace);
     epy_conv_fini(&o.conv);
     return (epy_result){.term = term, .failed = r < 0, .elsewhere = o.elsewhere};
 }

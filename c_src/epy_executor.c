@@ -367,6 +367,9 @@ static void serve(epy_executor *ex)
     ex->ident = PyThread_get_thread_ident();
     set_state(ex, READY);
     loop(ex);
+    if (ex->message_env)
+        enif_free_env(ex->message_env);
+    ex->message_env = NULL;
     epy_thread_delete(ex->tstate);
     set_state(ex, ABSENT);
     epy_group_drop(group);
@@ -423,7 +426,7 @@ static epy_executor *find_slot(epy_group *group)
     epy_executor *ex = &table[n];
     ex->index = (int)n;
     pthread_mutex_init(&ex->interrupt_lock, NULL);
-    pthread_mutex_init(&ex->frame_lock, NULL);
+    epy_frames_init(&ex->frames);
     link_to(ex, group);
     atomic_store(&table_size, n + 1);
     return ex;

@@ -8,6 +8,8 @@
 #ifndef EPY_EXECUTOR_H
 #define EPY_EXECUTOR_H
 
+#include "epy.h"
+#include "epy_frame.h"
 #include "epy_group.h"
 #include "epy_stats.h"
 
@@ -35,10 +37,12 @@ struct epy_executor {
     bool stuck;                       /* a stand-in serves in its place; under interrupt_lock */
     uint64_t overdue;                 /* the monitor's: id of the cancelled request it saw last */
     int overdue_ticks;                /* the monitor's: for how long */
+    int remind_ticks;                 /* the monitor's: when it is interrupted again */
+    epy_job remind;                   /* the service's while `reminding` */
+    atomic_bool reminding;
 
-    pthread_mutex_t frame_lock;  /* guards the two below; a leaf (R6) */
-    epy_frame *frames;           /* innermost callback that waits; see epy_callback.c */
-    uint64_t frame_serial;
+    epy_frames frames;           /* the callbacks that wait here */
+    ErlNifEnv *message_env;      /* the thread's, owned, or NULL: see epy_send.c */
     char *output;                /* the thread's, owned: what was printed of a line; or NULL */
     size_t output_size;
     atomic_bool away;            /* waits in a callback, so does not serve; the thread's */

@@ -224,15 +224,17 @@ static bool sift(epy_request *req)
 
 void epy_group_sweep(epy_group *group)
 {
-    epy_request *req, *first = NULL, **end = &first;
+    epy_request *req;
+    epy_fnode *first = NULL, **end = &first;
     while ((req = pop(&group->queue)))
         if (!sift(req)) {
-            req->nested_next = NULL;
-            *end = req;
-            end = &req->nested_next;
+            req->nested.next = NULL;
+            *end = &req->nested;
+            end = &req->nested.next;
         }
-    while ((req = first)) {
-        first = req->nested_next;
+    while (first) {
+        req = EPY_CONTAINER(first, epy_request, nested);
+        first = first->next;
         epy_group_submit(NULL, req);
     }
 }

@@ -23,6 +23,12 @@
 static _Thread_local PyThreadState *states[EPY_INTERPS_MAX];
 static _Thread_local int c_levels; /* that this thread's stack has room for; 0: not known yet */
 static _Thread_local uint64_t unaccounted_ns;
+static _Thread_local ErlNifEnv *caller_env; /* while a function runs here */
+
+ErlNifEnv *epy_inline_env(void)
+{
+    return caller_env;
+}
 
 /* ---- the scheduler's thread ---- */
 
@@ -121,11 +127,14 @@ static epy_result exec_here(ErlNifEnv *env, epy_interp *interp, epy_namespace *n
 {
     epy_request req = {
         .op = EPY_OP_CALL, .flags = flags, .manner = EPY_INLINE, .env = env, .ns = ns};
+    req.trace = epy_request_trace(flags, terms, &n);
     for (int i = 0; i < EPY_REQ_TERMS; i++)
         req.terms[i] = i < n ? terms[i] : epy_atom.undefined;
     PyEval_RestoreThread(ts);
     epy_mode_limit_c_stack(ts, c_levels);
+    caller_env = env;
     epy_result result = epy_exec(interp, &req);
+    caller_env = NULL;
     PyEval_SaveThread();
     return result;
 }

@@ -22,4 +22,8 @@ EPY_ANY bool epy_inline_run(ErlNifEnv *env, epy_namespace *ns, epy_route *route,
                             unsigned flags, const ERL_NIF_TERM *request, int arity,
                             ERL_NIF_TERM *result, uint64_t *run_ns);
 
+/* The environment of the process that runs a function here; NULL on a thread that is no
+ * scheduler, which is what enif_send() and its like want there. */
+EPY_ANY ErlNifEnv *epy_inline_env(void);
+
 #endif

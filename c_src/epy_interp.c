@@ -3,6 +3,7 @@
 #include "epy_interp.h"
 
 #include "epy_atoms.h"
+#include "epy_call.h"
 #include "epy_compat.h"
 #include "epy_executor.h"
 #include "epy_runtime.h"
@@ -16,8 +17,11 @@ void epy_interp_init(epy_interp *interp, int id, bool own)
     atomic_store(&interp->preloaded, 0);
     atomic_store(&interp->gil_held, 0);
     atomic_store(&interp->inlining, false);
+    atomic_store(&interp->spinning, false);
+    interp->ending = false;
     epy_memory_init(&interp->memory);
     if (!again) { /* else a job that came late is still there, and finds that it is */
+        pthread_mutex_init(&interp->calls_lock, NULL);
         epy_service_init(&interp->service, interp);
         epy_service_init(&interp->reaper, interp);
     }
@@ -104,6 +108,8 @@ void epy_interp_clear(epy_interp *interp)
 {
     /* The table knows it no more, so that nobody looks for it while it ends. */
     epy_runtime_remove_interp(interp);
+    if (interp->objects.unraisable_hook)
+        (void)PySys_SetObject("unraisablehook", interp->objects.unraisable_hook);
     epy_names_fini(&interp->names);
     PyObject **objects = (PyObject **)&interp->objects;
     for (size_t i = 0; i < sizeof interp->objects / sizeof *objects; i++)
@@ -123,6 +129,7 @@ static void *end_main(void *arg)
     if (!ts)
         Py_FatalError("erlang_python: no memory to end an interpreter");
     PyEval_RestoreThread(ts);
+    epy_calls_end(interp, true); /* or threads that wait for an answer would not end */
     epy_interp_clear(interp);
     Py_EndInterpreter(ts); /* joins the threads that Python code started */
     epy_runtime_free_interp(interp);

@@ -12,6 +12,7 @@
 #define EPY_INTERP_H
 
 #include "epy.h"
+#include "epy_frame.h"
 #include "epy_memory.h"
 #include "epy_names.h"
 #include "epy_queue.h"
@@ -31,6 +32,12 @@ typedef struct epy_objects {
     PyObject *error;            /* _erlang.Error: an Erlang exception in Python */
     PyObject *cancelled;        /* _erlang.Cancelled */
     PyObject *conversion_error; /* _erlang.ConversionError */
+    PyObject *process_error;    /* _erlang.ProcessError */
+    PyObject *mailbox_type, *async_call_type; /* _erlang.Mailbox, _erlang.AsyncCall */
+    PyObject *trace_context;    /* contextvars.ContextVar; see epy_trace.h */
+    PyObject *cell_type;        /* keeps a counter of the shared state */
+    PyObject *state_cells;      /* dict: key -> such; see epy_state.c */
+    PyObject *state_atom, *incr_atom; /* $py_state, incr */
     PyObject *sys_modules;      /* dict */
     PyObject *main_dict;        /* __main__.__dict__ */
     PyObject *builtins;         /* module */
@@ -54,6 +61,10 @@ struct epy_interp {
     atomic_int gil_held;          /* ticks that inline calls keep away, as the monitor saw the GIL
                                      held by others */
     atomic_bool inlining;         /* a scheduler runs a function of the pool inline */
+    atomic_bool spinning;         /* a thread looks out for the answer to a callback */
+    pthread_mutex_t calls_lock;   /* guards the list; taken before the locks of a call */
+    bool ending;                  /* takes no more of them; under that lock */
+    struct epy_call *calls;       /* that wait for an answer; see epy_call.h */
     atomic_uint preloaded;        /* how often code was preloaded; see epy_namespace.c */
 };
 

@@ -3,11 +3,25 @@
 #include "epy_interrupt.h"
 
 #include "epy_atoms.h"
-#include "epy_callback.h"
 #include "epy_error.h"
 #include "epy_group.h"
 #include "epy_semaphore.h"
 #include "epy_stats.h"
+
+/* The exception that the thread of this executor raises next; NULL: none.
+ *
+ * Before 3.12 the state of a thread that Python code has just started carries the identity of
+ * its parent until it runs, and would be taken for it.  Its own is set then, whatever is there. */
+static void set_async(epy_executor *ex, PyObject *exception)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    PyThreadState *ts = PyInterpreterState_ThreadHead(ex->interp->state);
+    for (; ts; ts = PyThreadState_Next(ts))
+        if (ts != ex->tstate && ts->thread_id == ex->ident)
+            ts->thread_id = 0;
+#endif
+    PyThreadState_SetAsyncExc(ex->ident, exception);
+}
 
 static void run_interrupt(epy_job *job, epy_interp *interp)
 {
@@ -17,7 +31,7 @@ static void run_interrupt(epy_job *job, epy_interp *interp)
     /* The executor has not parted: it runs the request, maybe below a nested one,
      * or is about to. */
     if (atomic_load(&req->parted) == 0 && !req->told)
-        PyThreadState_SetAsyncExc(ex->ident, interp->objects.cancelled);
+        set_async(ex, interp->objects.cancelled);
     bool last = atomic_fetch_add(&req->parted, 1) == 1;
     pthread_mutex_unlock(&ex->interrupt_lock);
     if (last)
@@ -84,7 +98,7 @@ static epy_request *cancel_running(ErlNifEnv *env, uint64_t id)
     if (!req || !cancel_in(req, id, EPY_REQ_RUNNING, &p))
         return NULL;
     atomic_fetch_add_explicit(&req->executor->group->cancelled, 1, memory_order_relaxed);
-    epy_callback_cancel(req->executor, req);
+    epy_frame_cancel(&req->executor->frames, req);
     epy_event_count(EPY_CANCELLED);
     end_place(env, &p, true);
     return req;
@@ -123,7 +137,7 @@ void epy_interrupt_end(epy_executor *ex, epy_request *req)
 {
     pthread_mutex_lock(&ex->interrupt_lock);
     atomic_store(&ex->current, req->outer);
-    PyThreadState_SetAsyncExc(ex->ident, NULL);
+    set_async(ex, NULL);
     bool last = atomic_fetch_add(&req->parted, 1) == 1;
     bool replaced = ex->stuck;
     ex->stuck = false;
@@ -138,7 +152,7 @@ void epy_interrupt_told(epy_executor *ex, epy_request *req)
 {
     pthread_mutex_lock(&ex->interrupt_lock);
     req->told = true;
-    PyThreadState_SetAsyncExc(ex->ident, NULL);
+    set_async(ex, NULL);
     pthread_mutex_unlock(&ex->interrupt_lock);
 }
 
@@ -147,6 +161,22 @@ void epy_interrupt_again(epy_executor *ex)
     pthread_mutex_lock(&ex->interrupt_lock);
     epy_request *req = atomic_load(&ex->current);
     if (req && !req->told && epy_request_state(req) == EPY_REQ_CANCELLED)
-        PyThreadState_SetAsyncExc(ex->ident, ex->interp->objects.cancelled);
+        set_async(ex, ex->interp->objects.cancelled);
     pthread_mutex_unlock(&ex->interrupt_lock);
+}
+
+static void run_remind(epy_job *job, epy_interp *interp)
+{
+    epy_executor *ex = EPY_CONTAINER(job, epy_executor, remind);
+    (void)interp;
+    atomic_store(&ex->reminding, false);
+    epy_interrupt_again(ex);
+}
+
+void epy_interrupt_remind(epy_executor *ex)
+{
+    if (atomic_exchange(&ex->reminding, true))
+        return;
+    ex->remind.run = run_remind;
+    epy_service_post(&ex->group->interp->service, &ex->remind);
 }

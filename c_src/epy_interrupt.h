@@ -41,4 +41,7 @@ EPY_GIL void epy_interrupt_end(epy_executor *ex, epy_request *req);
  * says so to sys.unraisablehook: the request is to have it again. */
 EPY_GIL void epy_interrupt_again(epy_executor *ex);
 
+/* The same from elsewhere: the request goes on as if it had not been interrupted. */
+EPY_ANY void epy_interrupt_remind(epy_executor *ex);
+
 #endif

@@ -96,6 +96,50 @@ void epy_mode_limit_c_stack(PyThreadState *ts, int levels)
 #endif
 }
 
+#if PY_VERSION_HEX >= 0x030C0000
+#define LEVELS_LEFT(ts) (ts)->py_recursion_remaining
+#define LEVELS_LIMIT(ts) (ts)->py_recursion_limit
+#elif PY_VERSION_HEX >= 0x030B0000
+#define LEVELS_LEFT(ts) (ts)->recursion_remaining
+#define LEVELS_LIMIT(ts) (ts)->recursion_limit
+#endif
+
+/* From 3.14 on CPython looks at the stack itself. */
+#if PY_VERSION_HEX < 0x030E0000 && defined(Py_C_RECURSION_LIMIT)
+#define C_LEVELS Py_C_RECURSION_LIMIT
+#elif PY_VERSION_HEX < 0x030D0000 && defined(C_RECURSION_LIMIT)
+#define C_LEVELS C_RECURSION_LIMIT
+#endif
+
+void epy_mode_enter_level(PyThreadState *ts, epy_levels *before)
+{
+#ifdef LEVELS_LEFT
+    before->left = LEVELS_LEFT(ts);
+    before->limit = LEVELS_LIMIT(ts);
+    LEVELS_LEFT(ts) = before->limit;
+#else
+    before->left = ts->recursion_depth;
+    ts->recursion_depth = 0;
+#endif
+#ifdef C_LEVELS
+    before->c_left = ts->c_recursion_remaining;
+    ts->c_recursion_remaining = C_LEVELS;
+#endif
+}
+
+/* sys.setrecursionlimit() may have moved both meanwhile. */
+void epy_mode_leave_level(PyThreadState *ts, const epy_levels *before)
+{
+#ifdef LEVELS_LEFT
+    LEVELS_LEFT(ts) = before->left + LEVELS_LIMIT(ts) - before->limit;
+#else
+    ts->recursion_depth = before->left;
+#endif
+#ifdef C_LEVELS
+    ts->c_recursion_remaining = before->c_left;
+#endif
+}
+
 /* Not sys._current_frames() where there are GILs: up to 3.14 it goes through the threads of
  * all interpreters and holds but one of their GILs.  Without GILs it stops the world, which
  * a look at one thread does not. */

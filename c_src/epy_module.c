@@ -13,8 +13,12 @@
 #include "epy_fault.h"
 #include "epy_interp.h"
 #include "epy_interrupt.h"
+#include "epy_mailbox.h"
 #include "epy_mode.h"
 #include "epy_output.h"
+#include "epy_send.h"
+#include "epy_state.h"
+#include "epy_trace.h"
 #include "epy_types.h"
 
 typedef struct module_state {
@@ -27,15 +31,30 @@ PyDoc_STRVAR(call_doc, "call(name, *args)\n--\n\n"
 
 static PyObject *call(PyObject *module, PyObject *args)
 {
-    module_state *state = PyModule_GetState(module);
+    epy_interp *interp = epy_interp_current(); /* NULL in finalizers that run at its end */
     Py_ssize_t n = PyTuple_GET_SIZE(args);
-    if (n < 1 || !PyUnicode_Check(PyTuple_GET_ITEM(args, 0)))
-        return PyErr_Format(PyExc_TypeError, "call() takes the name of a function first");
+    (void)module;
+    if (!interp)
+        return NULL;
+    PyTypeObject *fun = (PyTypeObject *)interp->objects.fun_type;
+    if (n < 1 || !(PyUnicode_Check(PyTuple_GET_ITEM(args, 0)) ||
+                   PyObject_TypeCheck(PyTuple_GET_ITEM(args, 0), fun)))
+        return PyErr_Format(PyExc_TypeError,
+                            "call() takes the name of a function, or an erlang.Fun, first");
     PyObject *rest = PyTuple_GetSlice(args, 1, n), *result = NULL;
     if (rest)
-        result = epy_callback_call(state->interp, PyTuple_GET_ITEM(args, 0), rest);
+        result = epy_callback_call(interp, PyTuple_GET_ITEM(args, 0), rest);
     Py_XDECREF(rest);
     return result;
+}
+
+/* fun(*args) */
+static PyObject *call_fun(PyObject *fun, PyObject *args, PyObject *kwargs)
+{
+    if (kwargs && PyDict_GET_SIZE(kwargs) > 0)
+        return PyErr_Format(PyExc_TypeError, "an Erlang fun takes no keyword arguments");
+    epy_interp *interp = epy_interp_current();
+    return interp ? epy_callback_call(interp, fun, args) : NULL;
 }
 
 /* For erlang/_compat.py; see epy_compat.h. */
@@ -179,7 +198,11 @@ static int exec_module(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "_erlang is loaded once in an interpreter");
         return -1;
     }
-    return epy_types_init(module, &state->interp->objects);
+    epy_objects *objects = &state->interp->objects;
+    if (epy_types_init(module, objects, call_fun) < 0 || epy_send_init(module) < 0 ||
+        epy_mailbox_init(module, objects) < 0 || epy_state_init(module, objects) < 0)
+        return -1;
+    return epy_trace_init(module, objects);
 }
 
 static PyModuleDef_Slot slots[] = {

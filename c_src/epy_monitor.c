@@ -13,6 +13,7 @@
 
 #define IDLE_TICKS 20    /* without work, before it sleeps */
 #define STUCK_TICKS 4    /* after a cancel, before an executor counts as stuck */
+#define REMIND_TICKS 5000 /* before it is interrupted once more; then twice as many each time */
 #define GIL_HELD_TICKS 3 /* that inline calls keep away after a GIL was seen held */
 #define MANY_GONE 256    /* cancelled requests in a queue, before they are taken off */
 #define SWEEP_TICKS 50   /* between two looks at all requests that are queued */
@@ -33,7 +34,9 @@ static bool look(epy_group *group)
     return waiting || moved || atomic_load(&group->idle.hot) > 0;
 }
 
-/* A request that was cancelled and whose executor does not come back. */
+/* A request that was cancelled and whose executor does not come back.  It may have met code that
+ * lets no exception pass: once in a while it is interrupted again, more and more rarely, as it
+ * may be at its cleanup as well. */
 static void look_at_overdue(epy_executor *ex)
 {
     epy_request *req = atomic_load(&ex->current);
@@ -44,8 +47,14 @@ static void look_at_overdue(epy_executor *ex)
     }
     ex->overdue_ticks = ex->overdue == id ? ex->overdue_ticks + 1 : 0;
     ex->overdue = id;
+    if (ex->overdue_ticks == 0)
+        ex->remind_ticks = REMIND_TICKS;
     if (ex->overdue_ticks == STUCK_TICKS)
         (void)epy_executor_stick(ex, req); /* false: it has just come back */
+    if (ex->overdue_ticks >= ex->remind_ticks) {
+        epy_interrupt_remind(ex);
+        ex->remind_ticks += ex->remind_ticks;
+    }
 }
 
 /* Cancels what an executor runs for a caller that is gone. */

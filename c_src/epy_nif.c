@@ -5,6 +5,7 @@
  */
 #include "epy_atoms.h"
 #include "epy_buffer.h"
+#include "epy_call.h"
 #include "epy_callback.h"
 #include "epy_error.h"
 #include "epy_executor.h"
@@ -18,8 +19,11 @@
 #include "epy_route.h"
 #include "epy_runtime.h"
 #include "epy_semaphore.h"
+#include "epy_send.h"
+#include "epy_state.h"
 #include "epy_stats.h"
 #include "epy_submit.h"
+#include "epy_trace.h"
 
 #include <string.h>
 
@@ -268,7 +272,11 @@ static ERL_NIF_TERM nif_cancel_waiting(ErlNifEnv *env, int argc, const ERL_NIF_T
 static ERL_NIF_TERM nif_callback_return(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     ErlNifUInt64 serial;
+    bool is;
     (void)argc;
+    bool taken = epy_call_return(env, argv[0], argv[1], &is);
+    if (is)
+        return make_bool(taken);
     epy_executor *ex = epy_submit_frame(env, argv[0], &serial);
     if (!ex)
         return enif_make_badarg(env);
@@ -340,6 +348,84 @@ static ERL_NIF_TERM nif_frame_atom(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
     return atom ? atom : enif_make_atom(env, "-");
 }
 
+/* ---- shared state ---- */
+
+static ERL_NIF_TERM nif_cell_new(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_cell_new(env, argv[0]);
+}
+
+static ERL_NIF_TERM nif_cell_get(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_cell_get(env, argv[0]);
+}
+
+static ERL_NIF_TERM nif_cell_set(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_cell_set(env, argv[0], argv[1]);
+}
+
+static ERL_NIF_TERM nif_cell_add(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_cell_add(env, argv[0], argv[1]);
+}
+
+static ERL_NIF_TERM nif_cell_kill(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_cell_kill(env, argv[0]);
+}
+
+static ERL_NIF_TERM nif_is_cell_value(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return make_bool(epy_cell_is_value(env, argv[0]));
+}
+
+static ERL_NIF_TERM nif_cells_reset(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)env;
+    (void)argc;
+    (void)argv;
+    epy_cells_reset();
+    return epy_atom.ok;
+}
+
+/* ---- logs and traces ---- */
+
+static ERL_NIF_TERM backlog_done(ErlNifEnv *env, epy_backlog backlog, ERL_NIF_TERM term)
+{
+    unsigned n;
+    if (!enif_get_uint(env, term, &n))
+        return enif_make_badarg(env);
+    return enif_make_uint(env, epy_backlog_done(backlog, n));
+}
+
+static ERL_NIF_TERM nif_log_done(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return backlog_done(env, EPY_BACKLOG_LOG, argv[0]);
+}
+
+static ERL_NIF_TERM nif_span_done(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return backlog_done(env, EPY_BACKLOG_SPANS, argv[0]);
+}
+
+static ERL_NIF_TERM nif_set_tracing(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    if (argv[0] != epy_atom.true_ && argv[0] != epy_atom.false_)
+        return enif_make_badarg(env);
+    epy_trace_enable(argv[0] == epy_atom.true_);
+    return epy_atom.ok;
+}
+
 /* ---- load ---- */
 
 /* The resource types, which belong to the module. */
@@ -350,6 +436,10 @@ static int open_types(ErlNifEnv *env)
         r = epy_submit_open(env);
     if (r == EPY_OK)
         r = epy_handle_open(env);
+    if (r == EPY_OK)
+        r = epy_call_open(env);
+    if (r == EPY_OK)
+        r = epy_state_open(env);
     return r == EPY_OK ? epy_buffer_open(env) : r;
 }
 
@@ -405,6 +495,16 @@ static ErlNifFunc functions[] = {
     {"release", 1, nif_release, 0},
     {"is_handle", 1, nif_is_handle, 0},
     {"frame_atom", 1, nif_frame_atom, 0},
+    {"cell_new", 1, nif_cell_new, 0},
+    {"cell_get", 1, nif_cell_get, 0},
+    {"cell_set", 2, nif_cell_set, 0},
+    {"cell_add", 2, nif_cell_add, 0},
+    {"cell_kill", 1, nif_cell_kill, 0},
+    {"is_cell_value", 1, nif_is_cell_value, 0},
+    {"cells_reset", 0, nif_cells_reset, 0},
+    {"log_done", 1, nif_log_done, 0},
+    {"span_done", 1, nif_span_done, 0},
+    {"set_tracing", 1, nif_set_tracing, 0},
 };
 
 ERL_NIF_INIT(py_nif, functions, load, NULL, upgrade, NULL)

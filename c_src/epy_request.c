@@ -168,7 +168,13 @@ void epy_request_each(void (*f)(epy_request *req, void *arg), void *arg)
 
 /* ---- new, reply, free ---- */
 
-epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, ERL_NIF_TERM tuple, bool *ok)
+ERL_NIF_TERM epy_request_trace(unsigned flags, const ERL_NIF_TERM *terms, int *arity)
+{
+    return flags & EPY_TRACED && *arity > 0 ? terms[--*arity] : 0;
+}
+
+epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, unsigned flags,
+                             ERL_NIF_TERM tuple, bool *ok)
 {
     const ERL_NIF_TERM *elements;
     int arity;
@@ -180,8 +186,9 @@ epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, ERL_NIF_TERM tupl
         return NULL;
     /* One copy of the whole tuple is cheaper than one of each element. */
     tuple = enif_make_copy(req->env, tuple);
-    *ok = enif_get_tuple(req->env, tuple, &arity, &elements) && arity >= 1 &&
-          arity <= EPY_REQ_TERMS + 1;
+    *ok = enif_get_tuple(req->env, tuple, &arity, &elements);
+    ERL_NIF_TERM trace = *ok ? epy_request_trace(flags, elements, &arity) : 0;
+    *ok = *ok && arity >= 1 && arity <= EPY_REQ_TERMS + 1;
     if (!*ok) {
         enif_clear_env(req->env);
         push_free(req);
@@ -191,7 +198,8 @@ epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, ERL_NIF_TERM tupl
     for (int i = 0; i < EPY_REQ_TERMS; i++)
         req->terms[i] = i + 1 < arity ? elements[i + 1] : epy_atom.undefined;
     req->op = op;
-    req->flags = 0;
+    req->trace = trace;
+    req->flags = flags;
     req->manner = EPY_SYNC;
     req->slot = false;
     req->ns = NULL;

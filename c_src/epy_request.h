@@ -25,6 +25,7 @@
 #define EPY_REQUEST_H
 
 #include "epy.h"
+#include "epy_frame.h"
 #include "epy_queue.h"
 #include "epy_service.h"
 
@@ -58,7 +59,8 @@ enum {
     EPY_BINARY_STR = 16,   /* binaries are str, or an error */
     EPY_BINARY_BYTES = 32, /* binaries are bytes */
     EPY_ATOM_STR = 64,     /* atoms are plain str */
-    EPY_FLAGS_ALL = 127,
+    EPY_TRACED = 128,      /* the last element is the trace context that it runs in */
+    EPY_FLAGS_ALL = 255,
 };
 
 struct epy_request {
@@ -76,12 +78,13 @@ struct epy_request {
     ErlNifPid caller;           /* constant while not FREE */
     ERL_NIF_TERM tag;           /* in env; constant while not FREE: the reply's reference */
     ERL_NIF_TERM terms[EPY_REQ_TERMS]; /* in env; by op, see epy_exec.c */
+    ERL_NIF_TERM trace;         /* in env: the trace context that it came with; 0: none */
     epy_group *group;           /* where it is to run; groups are never freed */
     unsigned group_life;        /* for which life of the group it was meant */
     epy_namespace *ns;          /* strong; put in epy_request_free() */
     epy_executor *executor;     /* set before RUNNING; executors are never freed */
     epy_request *outer;         /* executor's: the request whose stack this one runs on */
-    epy_request *nested_next;   /* in a frame's inbox; under the executor's frame_lock */
+    epy_fnode nested;           /* the frame's in which it is to run */
     uint64_t submitted_ns;      /* epy_now_ns() when it was submitted; 0: nested, not measured */
     uint64_t queue_ns, run_ns;  /* executor's, for the reply */
     epy_job interrupt;          /* the service's, once cancelled while RUNNING */
@@ -89,10 +92,14 @@ struct epy_request {
     atomic_int parted;          /* of the executor and the interrupter, who is through */
 };
 
-/* Reads {Tag, Term1, ...} into a new request in state QUEUED.  *ok is false when
+/* Reads {Tag, Term1, ...}, by EPY_TRACED with the trace context at the end, into a new request in state QUEUED.  *ok is false when
  * the tuple is not of that shape; NULL with *ok true means no memory. */
-EPY_ANY epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, ERL_NIF_TERM tuple,
-                                     bool *ok);
+EPY_ANY epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, unsigned flags,
+                                     ERL_NIF_TERM tuple, bool *ok);
+
+/* The last of these terms, which *arity counts no more then, if the flags say that it is the trace
+ * context; else 0. */
+EPY_ANY ERL_NIF_TERM epy_request_trace(unsigned flags, const ERL_NIF_TERM *terms, int *arity);
 
 /* By its last owner: terms, namespace and slot are given back. */
 EPY_ANY void epy_request_free(epy_request *req);

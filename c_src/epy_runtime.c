@@ -3,6 +3,7 @@
 #include "epy_runtime.h"
 
 #include "epy_atoms.h"
+#include "epy_call.h"
 #include "epy_compat.h"
 #include "epy_error.h"
 #include "epy_executor.h"
@@ -398,14 +399,35 @@ static void cancel_running(epy_request *req, void *arg)
         (void)epy_cancel_reply(NULL, id, epy_atom.cancelled); /* false: it has just ended */
 }
 
+/* What was cancelled before and runs all the same: it had its time. */
+static void remind_cancelled(epy_group *group)
+{
+    for (epy_executor *ex = atomic_load(&group->executors); ex; ex = ex->next) {
+        epy_request *req = atomic_load(&ex->current);
+        if (req && epy_request_state(req) == EPY_REQ_CANCELLED)
+            epy_interrupt_remind(ex);
+    }
+}
+
+/* Of threads and tasks that Python started.  Those that requests wait for may go on until then. */
+static void end_calls(void)
+{
+    for (int id = 0; id < EPY_INTERPS_MAX; id++)
+        if (epy_runtime_interp(id))
+            epy_calls_end(epy_runtime_interp(id), false);
+}
+
 /* R8: what waits is refused, what runs may end, and what does not is cancelled.
  * A request that sits in a C call even then is left to itself. */
 static void drain(void)
 {
     epy_semaphore_recheck(NULL);
     each_open_group(refuse_queued);
-    if (wait_idle())
+    bool idle = wait_idle();
+    end_calls();
+    if (idle)
         return;
+    each_open_group(remind_cancelled);
     epy_request_each(cancel_running, NULL);
     (void)wait_idle();
 }

@@ -161,13 +161,12 @@ static epy_request *make(ErlNifEnv *env, const input *in, ERL_NIF_TERM request, 
                          ERL_NIF_TERM *error)
 {
     bool ok;
-    epy_request *req = epy_request_new(env, in->op, request, &ok);
+    epy_request *req = epy_request_new(env, in->op, in->flags, request, &ok);
     if (!req) {
         *error = ok ? enif_raise_exception(env, enif_make_atom(env, "system_limit"))
                     : enif_make_badarg(env);
         return NULL;
     }
-    req->flags = in->flags;
     req->group = t->group;
     req->group_life = t->life;
     if (in->op == EPY_OP_SLOT || epy_exec_needs_namespace(req)) {
@@ -207,7 +206,7 @@ static ERL_NIF_TERM submit_nested(ErlNifEnv *env, epy_request *req, const target
         epy_request_discard(req);
         return enif_make_badarg(env);
     }
-    if (!fits(ex, t) || !epy_callback_nest(ex, serial, req))
+    if (!fits(ex, t) || !epy_frame_nest(&ex->frames, serial, &req->nested))
         epy_group_submit(env, req);
     return id;
 }
@@ -367,7 +366,7 @@ ERL_NIF_TERM epy_submit_service(ErlNifEnv *env, ERL_NIF_TERM interp_id, ERL_NIF_
     epy_interp *interp = epy_runtime_interp(id);
     if (!interp || !epy_runtime_is_running())
         return epy_atom.not_running;
-    epy_request *req = epy_request_new(env, EPY_OP_CALL, request, &ok);
+    epy_request *req = epy_request_new(env, EPY_OP_CALL, 0, request, &ok);
     if (!req)
         return enif_make_badarg(env);
     if (epy_exec_needs_namespace(req)) {

@@ -238,9 +238,14 @@ static int add(PyObject *module, PyObject **slot, PyType_Spec *spec, PyObject *b
 }
 
 static int add_derived(PyObject *module, PyObject **slot, PyObject *bases, const char *name,
-                       const char *doc)
+                       const char *doc, ternaryfunc call)
 {
-    PyType_Slot slots[] = {{Py_tp_doc, (void *)doc}, {Py_tp_new, no_new}, {0, NULL}};
+    PyType_Slot slots[] = {
+        {Py_tp_doc, (void *)doc},
+        {Py_tp_new, no_new},
+        {call ? Py_tp_call : 0, (void *)call}, /* 0 ends the list */
+        {0, NULL},
+    };
     PyType_Spec spec = {.name = name,
                         .basicsize = sizeof(term_object),
                         .flags = Py_TPFLAGS_DEFAULT,
@@ -248,20 +253,22 @@ static int add_derived(PyObject *module, PyObject **slot, PyObject *bases, const
     return add(module, slot, &spec, bases);
 }
 
-int epy_term_init(PyObject *module, epy_objects *o)
+PyDoc_STRVAR(fun_doc, "A fun of Erlang.\n\nTo call it is to run it in the Erlang process that called this code.");
+
+int epy_term_init(PyObject *module, epy_objects *o, ternaryfunc call_fun)
 {
     if (add(module, &o->term_type, &term_spec, NULL) < 0)
         return -1;
     PyObject *bases = PyTuple_Pack(1, o->term_type);
     int r = bases ? 0 : -1;
     if (r == 0)
-        r = add_derived(module, &o->pid_type, bases, "erlang.Pid", "A process of Erlang.");
+        r = add_derived(module, &o->pid_type, bases, "erlang.Pid", "A process of Erlang.", NULL);
     if (r == 0)
-        r = add_derived(module, &o->ref_type, bases, "erlang.Ref", "A reference of Erlang.");
+        r = add_derived(module, &o->ref_type, bases, "erlang.Ref", "A reference of Erlang.", NULL);
     if (r == 0)
-        r = add_derived(module, &o->port_type, bases, "erlang.Port", "A port of Erlang.");
+        r = add_derived(module, &o->port_type, bases, "erlang.Port", "A port of Erlang.", NULL);
     if (r == 0)
-        r = add_derived(module, &o->fun_type, bases, "erlang.Fun", "A fun of Erlang.");
+        r = add_derived(module, &o->fun_type, bases, "erlang.Fun", fun_doc, call_fun);
     Py_XDECREF(bases);
     return r;
 }

@@ -22,8 +22,8 @@ EPY_ANY void epy_terms_put(epy_terms *terms);
 /* The environment that objects made by this conversion share; NULL with MemoryError set. */
 EPY_GIL EPY_BORROWED epy_terms *epy_terms_of(epy_conv *c);
 
-/* Adds the types to the module `_erlang` and to objects. */
-EPY_GIL int epy_term_init(PyObject *module, epy_objects *objects);
+/* Adds the types to the module `_erlang` and to objects.  call_fun: as in epy_types.h. */
+EPY_GIL int epy_term_init(PyObject *module, epy_objects *objects, ternaryfunc call_fun);
 
 /* An object for this term, of the type that its kind has. */
 EPY_GIL EPY_NEWREF PyObject *epy_term_object(epy_conv *c, ERL_NIF_TERM term);

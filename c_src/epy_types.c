@@ -78,6 +78,7 @@ PyDoc_STRVAR(error_doc, "An exception in Erlang.\n\n"
                         "stack: a list of (module, function, arity, location), innermost first.");
 PyDoc_STRVAR(cancelled_doc, "Raised in a request that timed out or was cancelled.\n\n"
                             "Derived from BaseException, so that `except Exception` lets it pass.");
+PyDoc_STRVAR(process_doc, "There is no such Erlang process.");
 PyDoc_STRVAR(conversion_doc, "A value has no counterpart on the other side.");
 
 static int add_exception(PyObject *module, PyObject **slot, const char *name, const char *doc,
@@ -89,7 +90,7 @@ static int add_exception(PyObject *module, PyObject **slot, const char *name, co
     return *slot ? PyModule_AddObjectRef(module, name, *slot) : -1;
 }
 
-int epy_types_init(PyObject *module, epy_objects *objects)
+int epy_types_init(PyObject *module, epy_objects *objects, ternaryfunc call_fun)
 {
     PyObject *bases = PyTuple_Pack(1, (PyObject *)&PyUnicode_Type);
     if (!bases)
@@ -98,13 +99,15 @@ int epy_types_init(PyObject *module, epy_objects *objects)
     Py_DECREF(bases);
     if (!objects->atom_type || PyModule_AddObjectRef(module, "Atom", objects->atom_type) < 0)
         return -1;
-    if (epy_term_init(module, objects) < 0 || epy_buffer_init(module, objects) < 0)
+    if (epy_term_init(module, objects, call_fun) < 0 || epy_buffer_init(module, objects) < 0)
         return -1;
     if (add_exception(module, &objects->error, "Error", error_doc, NULL) < 0 ||
         add_exception(module, &objects->cancelled, "Cancelled", cancelled_doc,
                       PyExc_BaseException) < 0 ||
         add_exception(module, &objects->conversion_error, "ConversionError", conversion_doc,
-                      PyExc_TypeError) < 0)
+                      PyExc_TypeError) < 0 ||
+        add_exception(module, &objects->process_error, "ProcessError", process_doc,
+                      PyExc_RuntimeError) < 0)
         return -1;
     return 0;
 }

@@ -16,8 +16,9 @@ typedef struct epy_atom_object {
     ERL_NIF_TERM atom;
 } epy_atom_object;
 
-/* Adds the types to the module `_erlang` and to objects. */
-EPY_GIL int epy_types_init(PyObject *module, epy_objects *objects);
+/* Adds the types to the module `_erlang` and to objects.  call_fun: what calling an erlang.Fun
+ * does. */
+EPY_GIL int epy_types_init(PyObject *module, epy_objects *objects, ternaryfunc call_fun);
 
 /* What this atom converts to: True, False, None or an erlang.Atom. */
 EPY_GIL EPY_NEWREF PyObject *epy_atom_value(const epy_objects *objects, ERL_NIF_TERM atom,

@@ -15,7 +15,7 @@ start(_Type, _Args) ->
     end.
 
 stop(_State) ->
-    ok.
+    py_state:forget().
 
 load() ->
     case py_variant:load() of

@@ -21,6 +21,10 @@
 -export([getattr/2, getattr/3, setattr/3, call_method/3, call_method/4, call_method/5]).
 -export([call_object/2, call_object/3, call_object/4, to_term/1, to_term/2, is_ref/1]).
 -export([register_function/2, register_function/3, unregister_function/1]).
+-export([state_fetch/1, state_store/2, state_remove/1, state_keys/0, state_clear/0]).
+-export([state_incr/1, state_incr/2, state_decr/1, state_decr/2]).
+-export([configure_logging/0, configure_logging/1]).
+-export([enable_tracing/0, disable_tracing/0, get_traces/0, clear_traces/0]).
 -export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0]).
 -export([contexts_started/0, interrupt/1]).
 -export([register_pool/2, unregister_pool/1]).
@@ -57,7 +61,9 @@
                         traceback := [#{file := binary(), line := non_neg_integer(), function := binary(),
                                         code := binary() | none}],
                         cause := error_info() | none, context := error_info() | none,
-                        notes := [binary()], exceptions => [error_info()]}.
+                        notes := [binary()], exceptions => [error_info()],
+                        %% Of an erlang.Error.
+                        erlang => {Class :: atom(), Reason :: term(), Stack :: term()}}.
 -type reason() :: {exception(), Message :: binary()}
                 | error_info()
                 | {conversion, What :: binary(), Where :: [step()]}
@@ -473,9 +479,9 @@ is_ref(Term) ->
 
 %%% Callbacks
 
-%% @doc Lets Python call Fun as `erlang.call(Name, ...)'.  It gets the list of the
-%% arguments and runs in the process that called Python, or in one of its own where
-%% nobody waits.
+%% @doc Lets Python call Fun as `erlang.call(Name, ...)' and as `erlang.Name(...)'.  It gets
+%% the list of the arguments and runs in the process that called Python, or in one of its own
+%% where nobody waits.
 -spec register_function(py_callback:name(), fun(([term()]) -> term())) ->
           ok | {error, not_running | {exception(), binary()}}.
 register_function(Name, Fun) ->
@@ -491,6 +497,87 @@ register_function(Name, Module, Function) ->
 -spec unregister_function(py_callback:name()) -> ok | {error, not_running}.
 unregister_function(Name) ->
     py_callback:unregister(Name).
+
+%%% Shared state
+
+%% @equiv py_state:fetch(Key)
+-spec state_fetch(py_state:key()) -> {ok, term()} | {error, not_found | not_running}.
+state_fetch(Key) ->
+    py_state:fetch(Key).
+
+%% @equiv py_state:store(Key, Value)
+-spec state_store(py_state:key(), term()) -> ok | {error, not_running}.
+state_store(Key, Value) ->
+    py_state:store(Key, Value).
+
+%% @equiv py_state:remove(Key)
+-spec state_remove(py_state:key()) -> ok | {error, not_running}.
+state_remove(Key) ->
+    py_state:remove(Key).
+
+%% @equiv py_state:keys()
+-spec state_keys() -> [py_state:key()] | {error, not_running}.
+state_keys() ->
+    py_state:keys().
+
+%% @equiv py_state:clear()
+-spec state_clear() -> ok | {error, not_running}.
+state_clear() ->
+    py_state:clear().
+
+%% @equiv py_state:incr(Key)
+-spec state_incr(py_state:key()) -> New :: integer() | {error, not_running | {exception(), binary()}}.
+state_incr(Key) ->
+    py_state:incr(Key).
+
+%% @equiv py_state:incr(Key, N)
+-spec state_incr(py_state:key(), N :: integer()) -> New :: integer() | {error, not_running | {exception(), binary()}}.
+state_incr(Key, N) ->
+    py_state:incr(Key, N).
+
+%% @equiv py_state:decr(Key)
+-spec state_decr(py_state:key()) -> New :: integer() | {error, not_running | {exception(), binary()}}.
+state_decr(Key) ->
+    py_state:decr(Key).
+
+%% @equiv py_state:decr(Key, N)
+-spec state_decr(py_state:key(), N :: integer()) -> New :: integer() | {error, not_running | {exception(), binary()}}.
+state_decr(Key, N) ->
+    py_state:decr(Key, N).
+
+%%% Logs and traces
+
+%% @equiv configure_logging(#{})
+-spec configure_logging() -> ok | {error, reason()}.
+configure_logging() ->
+    configure_logging(#{}).
+
+%% @doc Has Python's `logging' log to Erlang's `logger' what has this level at least: see
+%% py_logger:configure/1.
+-spec configure_logging(#{level => logger:level() | all | none}) -> ok | {error, reason()}.
+configure_logging(Options) ->
+    py_logger:configure(Options).
+
+%% @doc Has spans made from now on, in Python by `erlang.Span' and `@erlang.trace()', in Erlang
+%% by py_tracer:span/3.
+-spec enable_tracing() -> ok | {error, not_running}.
+enable_tracing() ->
+    py_tracer:enable().
+
+%% @doc Has none made any more.
+-spec disable_tracing() -> ok | {error, not_running}.
+disable_tracing() ->
+    py_tracer:disable().
+
+%% @doc The spans that have ended, the oldest first.
+-spec get_traces() -> {ok, [py_tracer:span()]} | {error, not_running}.
+get_traces() ->
+    py_tracer:get_traces().
+
+%% @doc Forgets them.
+-spec clear_traces() -> ok | {error, not_running}.
+clear_traces() ->
+    py_tracer:clear().
 
 %%% Contexts and pools
 

@@ -3,7 +3,7 @@
 -module(py_callback).
 
 -export([register/2, unregister/1, lookup/1, execute/2]).
--export([new_table/0]).
+-export([new_table/0, is_registered/1]).
 -export_type([name/0, callable/0]).
 
 -type name() :: atom() | binary() | string().
@@ -41,6 +41,15 @@ execute(Name, Args) ->
         {ok, {M, F}} -> M:F(Args);
         {ok, Fun} -> Fun(Args);
         {error, not_found} -> error({undefined_function, Name});
+        {error, not_running} -> error(not_running)
+    end.
+
+%% @private Can Python call this name?
+-spec is_registered(name()) -> boolean().
+is_registered(Name) ->
+    case lookup(Name) of
+        {ok, _} -> true;
+        {error, not_found} -> false;
         {error, not_running} -> error(not_running)
     end.
 

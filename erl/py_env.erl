@@ -9,7 +9,8 @@
 
 -type key() :: python | mode | num_executors | num_subinterp_workers | max_spare_executors
              | io_pool_size | max_concurrent | acquire_timeout | num_contexts | num_workers
-             | memory_limit | paths | imports | preload | errors | redirect_output.
+             | memory_limit | paths | imports | preload | errors | redirect_output
+             | logging | max_traces.
 
 %% {Key, Default, Check, What it takes}
 -spec keys() -> [{key(), term(), fun((term()) -> boolean()), string()}].
@@ -35,7 +36,9 @@ keys() ->
       "a list of modules, or of {Module, Function}"},
      {preload, undefined, fun is_code/1, "Python code, a string or binary in UTF-8"},
      {errors, short, fun(Errors) -> Errors =:= full end, "short or full"},
-     {redirect_output, true, fun(On) -> On =:= false end, "true or false"}].
+     {redirect_output, true, fun(On) -> On =:= false end, "true or false"},
+     {logging, none, fun py_logger:level/1, "a level of logger, all, or none"},
+     count(max_traces, 10000, 10000000)].
 
 count(Key, Default, Max) ->
     {Key, Default, fun(N) -> is_count(N, Max) end,

@@ -16,28 +16,39 @@
 -export([bind/0, submit/3, submit/5, async/4, cast/4, cancel/1, cancel_waiting/1, callback_return/2]).
 -export([is_handle/1, frame_atom/1]).
 -export([slots/0, set_max/1, set_acquire_timeout/1, release/1]).
--export_type([namespace/0, id/0, ticket/0, frame/0, handle/0, op/0, flags/0, outcome/0, info/0, config/0]).
+-export([cell_new/1, cell_get/1, cell_set/2, cell_add/2, cell_kill/1, is_cell_value/1, cells_reset/0]).
+-export([log_done/1, span_done/1, set_tracing/1]).
+-export_type([namespace/0, id/0, ticket/0, place/0, frame/0, handle/0, cell/0, op/0, flags/0, outcome/0, info/0,
+              config/0]).
 
 -nifs([start/2, stop/1, info/0, stats/0, service/2,
        context_open/4, context_close/1, interrupt/1, interp_id/1,
        pool_open/4, pool_close/2, route/3, routes/0,
        bind/0, submit/3, submit/5, async/4, cast/4, cancel/1, cancel_waiting/1, callback_return/2,
        is_handle/1, frame_atom/1,
-       slots/0, set_max/1, set_acquire_timeout/1, release/1]).
+       slots/0, set_max/1, set_acquire_timeout/1, release/1,
+       cell_new/1, cell_get/1, cell_set/2, cell_add/2, cell_kill/1, is_cell_value/1, cells_reset/0,
+       log_done/1, span_done/1, set_tracing/1]).
 
 -type namespace() :: reference().
 -type id() :: non_neg_integer().
 -type ticket() :: reference().
+%% Where Python waits for a callback: in a frame on the stack of an executor, or elsewhere, and
+%% then it is told when nobody has the reference any more.
+-type place() :: frame() | reference().
 -type frame() :: {non_neg_integer(), non_neg_integer()}.
 %% A Python object, which lives as long as somebody on this node has the reference.
 -type handle() :: reference().
+%% A counter of 64 bits, until it is killed.
+-type cell() :: reference().
 -type interp_mode() :: auto | main | own.
 %% 0: call {Tag, Module, Function, Args, Kwargs}; 1: eval {Tag, Code, Locals};
 %% 2: exec {Tag, Code}; 3: a slot of the semaphore {Tag}.  In the bits from 8 on: flags().
 -type op() :: non_neg_integer().
 %% 1: the result is a handle; 2: a binary of a buffer's bytes; 4: errors are maps, 8: they are
 %% pairs, whatever config() says; 16: binaries become str, 32: bytes; 64: atoms become str.
--type flags() :: 0..127.
+%% And 128, by py_request only: the last element of the request is the trace context.
+-type flags() :: 0..255.
 %% What becomes of a request: it is on its way; it waits in line for a slot, for at most
 %% that many milliseconds; it ran inline, and for so many nanoseconds where telemetry is on.
 -type outcome() :: id()
@@ -151,8 +162,8 @@ bind() ->
     not_running.
 
 %% Submits a request.  The calling process gets {Tag, Result} once, or {Tag, Result, QueueNs,
-%% RunNs} where telemetry is on; and before that {Tag, callback, Frame, Name, Args} for each
-%% call from Python.
+%% RunNs} where telemetry is on; and before that {Tag, callback, Frame, Name, Args}, or
+%% {Tag, callback, Frame, Name, Args, Traceparent}, for each call from Python.
 -spec submit(namespace(), op(), Request :: tuple()) -> outcome().
 submit(_Namespace, _Op, _Request) ->
     erlang:nif_error(not_loaded).
@@ -189,9 +200,61 @@ cancel_waiting(_Id) ->
     erlang:nif_error(not_loaded).
 
 %% Ends a callback; false when nobody waits for it any more.
--spec callback_return(frame(), {ok, term()} | {error, {atom(), term(), list()}}) -> boolean().
-callback_return(_Frame, _Outcome) ->
+-spec callback_return(place(), {ok, term()} | {error, {atom(), term(), list()}}) -> boolean().
+callback_return(_Place, _Outcome) ->
     erlang:nif_error(not_loaded).
+
+%%% Shared state
+
+-spec cell_new(integer()) -> cell().
+cell_new(_Value) ->
+    erlang:nif_error(not_loaded).
+
+-spec cell_get(cell()) -> {ok, integer()} | dead.
+cell_get(_Cell) ->
+    erlang:nif_error(not_loaded).
+
+-spec cell_set(cell(), integer()) -> ok | dead.
+cell_set(_Cell, _Value) ->
+    erlang:nif_error(not_loaded).
+
+%% overflow: the sum is no value of a cell, and nothing has changed.
+-spec cell_add(cell(), integer()) -> {ok, New :: integer()} | overflow | dead.
+cell_add(_Cell, _N) ->
+    erlang:nif_error(not_loaded).
+
+%% For ever, and one caller is told what it held.
+-spec cell_kill(cell()) -> {ok, Last :: integer()} | dead.
+cell_kill(_Cell) ->
+    erlang:nif_error(not_loaded).
+
+%% Is this an integer that a cell can hold?
+-spec is_cell_value(term()) -> boolean().
+is_cell_value(_Term) ->
+    erlang:nif_error(not_loaded).
+
+%% Kills all cells that there are.
+-spec cells_reset() -> ok.
+cells_reset() ->
+    ok. % there are none
+
+%%% Logs and traces
+
+%% So many messages of Python's to py_logger are dealt with: how many were dropped since the
+%% last time, as too many waited.
+-spec log_done(non_neg_integer()) -> Dropped :: non_neg_integer().
+log_done(_N) ->
+    erlang:nif_error(not_loaded).
+
+%% The same of those to py_tracer.
+-spec span_done(non_neg_integer()) -> Dropped :: non_neg_integer().
+span_done(_N) ->
+    erlang:nif_error(not_loaded).
+
+%% Whether Python makes spans.
+-spec set_tracing(boolean()) -> ok.
+set_tracing(_On) ->
+    ok. % there is no Python
 
 %%% Objects
 

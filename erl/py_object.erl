@@ -8,7 +8,7 @@
 -module(py_object).
 
 -export([getattr/3, setattr/3, call_method/5, call_method_in/4, call/4, to_term/2, is_ref/1]).
--export([serve/3]).
+-export([serve/4]).
 
 -spec getattr(py:handle(), py:name(), py:options()) -> py:result().
 getattr(Handle, Name, Options) ->
@@ -87,7 +87,7 @@ moved(_Count, _Handle, Result) ->
 %%% There
 
 remote(Node, Function, Args) ->
-    try erpc:call(Node, ?MODULE, serve, [self(), Function, Args])
+    try erpc:call(Node, ?MODULE, serve, [self(), Function, Args, py_tracer:get_context()])
     catch
         error:{erpc, Reason} -> connection_error(Node, Reason);
         error:{exception, undef, [{?MODULE, serve, _, _} | _]} -> connection_error(Node, no_erlang_python);
@@ -99,11 +99,12 @@ connection_error(Node, Reason) ->
     {error, {'ConnectionError', unicode:characters_to_binary(Text)}}.
 
 %% On the node of the object.  The end of the process that asked ends the request, as it
-%% does on that process's own node.
--spec serve(Client :: pid(), Function :: atom(), Args :: [term()]) -> term().
-serve(Client, Function, Args) ->
+%% does on that process's own node.  The request has the trace context of that process.
+-spec serve(Client :: pid(), Function :: atom(), Args :: [term()], py_tracer:traceparent() | undefined) -> term().
+serve(Client, Function, Args, Context) ->
     Watched = monitor(process, Client),
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({served, erlang:apply(?MODULE, Function, Args)}) end),
+    Run = fun() -> erlang:apply(?MODULE, Function, Args) end,
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({served, py_tracer:with_context(Context, Run)}) end),
     receive
         {'DOWN', Monitor, process, Pid, {served, Result}} -> Result;
         {'DOWN', Monitor, process, Pid, Reason} -> exit(Reason);

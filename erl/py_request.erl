@@ -4,17 +4,20 @@
 %% run the callbacks that Python makes meanwhile.
 %%
 %% The state of a process is in its process dictionary.  The fast path reads one key: the
-%% process's namespace, or `{frame, Namespace, Frame}' while it runs a callback.  While it is
-%% bound to a context, that namespace is the context's, and its own one is kept aside.
+%% process's namespace, or `{frame, Namespace, Frame}' while it runs a callback or has a trace
+%% context.  While it is bound to a context, that namespace is the context's, and its own one
+%% is kept aside.
 -module(py_request).
 
 -export([call/5, run/4, run/5, parallel/1]).
 -export([async/4, cast/4, failed/1, await/2, answer/1, cancel/1]).
 -export([acquire/1, release/0]).
--export([serve/3, current/0, bind/1, unbind/0]).
--export_type([op/0]).
+-export([serve/4, current/0, bind/1, unbind/0, trace_context/0, set_trace_context/1]).
+-export_type([op/0, trace/0]).
 
 -type op() :: call | eval | exec.
+%% A traceparent of W3C's Trace Context.
+-type trace() :: binary() | none.
 
 %% The operations of c_src/epy_request.h.
 -define(CALL, 0).
@@ -32,6 +35,10 @@
 -define(HELD, {0, 0}).
 %% While in a callback: when the call ends that made it, if it has a timeout.
 -define(DEADLINE, '$py_deadline').
+%% The W3C trace context that the requests of this process carry, if it has one: with that flag
+%% of the operation, as their last element.
+-define(TRACE, '$py_trace_context').
+-define(TRACED, (128 bsl 8)).
 %% What an asynchronous request is, until somebody awaits or cancels it.
 -define(ASYNC(Ticket), {'$py_async', Ticket}).
 
@@ -81,15 +88,23 @@ target({object, Handle}) -> Handle;
 target(Place) -> pool(Place).
 
 submit({context, Namespace}, Op, Request) ->
-    py_nif:submit(Namespace, Op, Request, undefined, context_frame());
+    submit(Namespace, Op, Request, undefined, context_frame());
 submit(Place, Op, Request) ->
     case namespace(Place) of
         not_running -> not_running;
         Namespace -> submit(Namespace, Op, Request, target(Place), frame())
     end.
 
-submit(Namespace, Op, Request, undefined, none) -> py_nif:submit(Namespace, Op, Request);
-submit(Namespace, Op, Request, Pool, Frame) -> py_nif:submit(Namespace, Op, Request, Pool, Frame).
+submit(Namespace, Op, Request, Pool, Frame) ->
+    {TracedOp, Traced} = traced(Op, Request),
+    py_nif:submit(Namespace, TracedOp, Traced, Pool, Frame).
+
+%% With the trace context of this process.
+traced(Op, Request) ->
+    case trace_context() of
+        undefined -> {Op, Request};
+        Traceparent -> {Op bor ?TRACED, erlang:append_element(Request, Traceparent)}
+    end.
 
 %% Awaits what submit/2,3 came to.
 await(Id, Ref, Timeout, What, Request) when is_integer(Id) ->
@@ -116,7 +131,10 @@ wait(Id, Ref, Wait, Deadline, Limit, What, Request) ->
             py_telemetry:stop(What, names(Request), Result, {QueueNs, RunNs}),
             Result;
         {Ref, callback, Frame, Name, Args} ->
-            serve(Frame, Name, Args, Deadline),
+            serve_until(Deadline, Frame, Name, Args, none),
+            wait_until(Id, Ref, Deadline, What, Request);
+        {Ref, callback, Frame, Name, Args, Traceparent} ->
+            serve_until(Deadline, Frame, Name, Args, Traceparent),
             wait_until(Id, Ref, Deadline, What, Request)
     after Wait ->
         late(Limit, Id, Ref, Deadline, What, Request)
@@ -135,7 +153,11 @@ wait_until(Id, Ref, Deadline, What, Request) ->
 late(timeout, Id, Ref, _Deadline, What, Request) ->
     case py_nif:cancel(Id) of
         true ->
-            receive {Ref, callback, _, _, _} -> ok after 0 -> ok end,
+            receive
+                {Ref, callback, _, _, _} -> ok;
+                {Ref, callback, _, _, _, _} -> ok
+            after 0 -> ok
+            end,
             given_up(What, names(Request), timeout);
         false ->
             wait(Id, Ref, infinity, infinity, timeout, What, Request)
@@ -214,7 +236,7 @@ submit_all(Namespace, Calls) ->
     Many = lists:foldl(
              fun({I, Terms}, Many) ->
                      Request = list_to_tuple([{Ref, I} | Terms]),
-                     Outcome = py_nif:submit(Namespace, ?CALL, Request, '$spread', Frame),
+                     Outcome = submit(Namespace, ?CALL, Request, '$spread', Frame),
                      submitted(Outcome, I, names(Request), Many)
              end, #many{ref = Ref}, lists:zip(lists:seq(1, length(Calls)), Calls)),
     Many#many{line = lists:reverse(Many#many.line)}.
@@ -239,7 +261,10 @@ collect(#many{ref = Ref, line = Line} = Many) ->
         {{Ref, I}, Result, QueueNs, RunNs} ->
             collect(ended(I, Result, {QueueNs, RunNs}, Many));
         {{Ref, _}, callback, Frame, Name, Args} ->
-            serve(Frame, Name, Args),
+            serve(Frame, Name, Args, none),
+            collect(Many);
+        {{Ref, _}, callback, Frame, Name, Args, Traceparent} ->
+            serve(Frame, Name, Args, Traceparent),
             collect(Many)
     after line_wait(Line) ->
         collect(overdue(Many))
@@ -292,12 +317,16 @@ cast(Place, Op, Terms, Flags) ->
     end.
 
 hand_over(Submit, {context, Namespace}, Code, Request) ->
-    Submit(Namespace, Code, Request, undefined);
+    hand_over(Submit, Namespace, Code, Request, undefined);
 hand_over(Submit, Place, Code, Request) ->
     case namespace(Place) of
         not_running -> not_running;
-        Namespace -> Submit(Namespace, Code, Request, target(Place))
+        Namespace -> hand_over(Submit, Namespace, Code, Request, target(Place))
     end.
+
+hand_over(Submit, Namespace, Code, Request, Target) ->
+    {TracedCode, Traced} = traced(Code, Request),
+    Submit(Namespace, TracedCode, Traced, Target).
 
 %% The reference of a call that was refused before it began.
 -spec failed(py:reason()) -> reference().
@@ -426,14 +455,24 @@ hold(Count) ->
 
 %%% Callbacks
 
-%% Runs a registered function for Python code that waits for it in Frame.
--spec serve(py_nif:frame(), Name :: binary() | atom(), Args :: [term()]) -> ok.
-serve(Frame, Name, Args) ->
-    serve(Frame, Name, Args, infinity).
+%% Runs a function for Python code that waits for it there: in a frame on the stack of an
+%% executor, or on a thread that serves no request or in a task of an event loop.  If there is
+%% a trace context, the process has it meanwhile.
+-spec serve(py_nif:place(), Name :: binary() | atom() | function(), Args :: [term()], trace()) -> ok.
+serve(Place, Name, Args, Trace) ->
+    serve_until(infinity, Place, Name, Args, Trace).
 
 %% Requests that the function makes end by the deadline.
-serve(Frame, Name, Args, Deadline) ->
-    Outer = enter(Frame),
+serve_until(Deadline, Place, Name, Args, none) ->
+    serve_now(Deadline, Place, Name, Args);
+serve_until(Deadline, Place, Name, Args, Traceparent) ->
+    Outer = trace_context(),
+    set_trace_context(Traceparent),
+    serve_now(Deadline, Place, Name, Args),
+    set_trace_context(Outer).
+
+serve_now(Deadline, Place, Name, Args) ->
+    Outer = enter(Place),
     Before = set_deadline(earlier(Deadline, get(?DEADLINE))),
     Outcome = try {ok, execute(Name, Args)}
               catch Class:Reason:Stack -> {error, {Class, Reason, Stack}}
@@ -442,11 +481,15 @@ serve(Frame, Name, Args, Deadline) ->
                   leave(Outer)
               end,
     %% false: the request was cancelled meanwhile, and nobody waits for this.
-    _ = py_nif:callback_return(Frame, Outcome),
+    _ = py_nif:callback_return(Place, Outcome),
     ok.
 
-%% What Python prints comes in the same way, so that it is in order with the callbacks.
+%% Python's functions and what it prints come by the same way as what users registered, so
+%% all of it is in order.
+execute(Fun, Args) when is_function(Fun) -> apply(Fun, Args);
 execute('$py_output', [Text, _Caller]) -> py_output:write(group_leader(), Text, within(infinity));
+execute('$py_state', [Op | Args]) -> py_state:serve(Op, Args);
+execute('$py_registered', [Name]) -> py_callback:is_registered(Name);
 execute(Name, Args) -> py_callback:execute(Name, Args).
 
 earlier(Deadline, undefined) -> Deadline;
@@ -455,6 +498,9 @@ earlier(Deadline, Outer) -> min(Deadline, Outer). % infinity is more than any nu
 set_deadline(Deadline) when is_integer(Deadline) -> put(?DEADLINE, Deadline);
 set_deadline(_None) -> erase(?DEADLINE).
 
+%% Only on the stack of an executor can requests of the function be nested.
+enter(Place) when is_reference(Place) ->
+    frame();
 enter(Frame) ->
     Outer = frame(),
     put_namespace(namespace(), Frame),
@@ -503,10 +549,10 @@ set_namespace(Namespace) ->
     end.
 
 put_namespace(Namespace, Frame) ->
-    _ = case {Namespace, Frame} of
-            {undefined, none} -> erase(?NAMESPACE);
-            {_, none} -> put(?NAMESPACE, Namespace);
-            {_, _} -> put(?NAMESPACE, {frame, Namespace, Frame})
+    _ = case {Namespace, Frame, trace_context()} of
+            {undefined, none, _} -> erase(?NAMESPACE);
+            {_, none, undefined} -> put(?NAMESPACE, Namespace);
+            {_, _, _} -> put(?NAMESPACE, {frame, Namespace, Frame})
         end,
     ok.
 
@@ -532,6 +578,21 @@ new_namespace(Keep) ->
             ok = Keep(Namespace),
             Namespace
     end.
+
+%% The trace context that requests of this process carry.
+-spec trace_context() -> binary() | undefined.
+trace_context() ->
+    get(?TRACE).
+
+%% Traceparent is a valid one, see py_tracer.
+-spec set_trace_context(Traceparent :: binary() | undefined) -> ok.
+set_trace_context(Traceparent) ->
+    Frame = frame(),
+    _ = case Traceparent of
+            undefined -> erase(?TRACE);
+            _ -> put(?TRACE, Traceparent)
+        end,
+    put_namespace(namespace(), Frame).
 
 %% The namespace that the plain requests of this process have.
 -spec current() -> py_nif:namespace() | not_running.

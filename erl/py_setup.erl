@@ -1,7 +1,7 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% @private
-%% What every interpreter is to find: directories in sys.path, modules that are imported,
-%% code that has run in `__main__'.  In that order, and in interpreters that come later too.
+%% What every interpreter is to find: logging to Erlang, directories in sys.path, modules that
+%% are imported, code that has run in `__main__'.  In that order, and in interpreters that come later too.
 %%
 %% The main interpreter is always first.  A module that it can import and a sub-interpreter
 %% cannot is one that refuses sub-interpreters; its calls go to the main interpreter, so that
@@ -10,7 +10,8 @@
 -behaviour(gen_server).
 
 -export([paths/0, imports/0, preload/0]).
--export([add_paths/1, clear_paths/0, ensure_imported/1, clear_imports/0, set_preload/1, set_up/1, reload/1]).
+-export([set_logging/1, add_paths/1, clear_paths/0, ensure_imported/1, clear_imports/0, set_preload/1]).
+-export([set_up/1, reload/1]).
 -export([new_table/0, start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([import/0]).
@@ -41,6 +42,12 @@ read(Key, Default) ->
     end.
 
 %%% Changes.  Each applies to all interpreters, and is kept for later ones if it succeeded.
+
+-spec set_logging(logger:level() | all | none) -> ok | {error, py:reason()}.
+set_logging(Level) -> call({logging, level(Level)}).
+
+%% As text: in Python the atom `none' is None.
+level(Level) -> atom_to_binary(Level).
 
 -spec add_paths([binary()]) -> ok | {error, py:reason()}.
 add_paths(Paths) -> call({add_paths, Paths}).
@@ -97,7 +104,11 @@ init([]) ->
     end.
 
 environment() ->
-    [{paths, [to_text(Path) || Path <- py_env:get(paths)]},
+    [{logging, case py_env:get(logging) of
+                   none -> undefined;
+                   Level -> level(Level)
+               end},
+     {paths, [to_text(Path) || Path <- py_env:get(paths)]},
      {imports, [import(Import) || Import <- py_env:get(imports)]},
      {preload, case py_env:get(preload) of
                    undefined -> undefined;
@@ -115,6 +126,8 @@ handle_call({set_up, Interpreters}, _From, State) ->
         {ok, Changed} -> {reply, ok, Changed};
         {error, _Key, Reason} -> {reply, {error, Reason}, State}
     end;
+handle_call({logging, Level}, _From, State) ->
+    changed(on(all(), logging, Level, State), State, {logging, Level});
 handle_call({add_paths, New}, _From, State) ->
     Paths = paths() ++ (New -- paths()),
     changed(on(all(), paths, Paths, State), State, {paths, Paths});
@@ -145,9 +158,9 @@ changed({error, _} = Error, Old, _Rows) ->
 
 %%% In the interpreters
 
-%% Paths, imports and preloaded code, in that order.
+%% Logging, paths, imports and preloaded code, in that order.
 set_up(Interpreters, State) ->
-    set_up(Interpreters, [{paths, paths()}, {imports, imports()}, {preload, preload()}], State).
+    set_up(Interpreters, [{logging, read(logging, undefined)}, {paths, paths()}, {imports, imports()}, {preload, preload()}], State).
 
 set_up(_Interpreters, [], State) ->
     {ok, State};
@@ -162,8 +175,14 @@ all() ->
 
 %% First, and strictly, in the main interpreter, then in the others at once.
 on(_Interpreters, Key, Nothing, State)
-  when {Key, Nothing} =:= {preload, undefined}; {Key, Nothing} =:= {imports, []} ->
+  when {Key, Nothing} =:= {preload, undefined}; {Key, Nothing} =:= {imports, []};
+       {Key, Nothing} =:= {logging, undefined} ->
     {ok, State};
+on(Interpreters, logging, Level, State) ->
+    case first_error(py_service:run(Interpreters, erlang, setup_logging, [Level], ?TIMEOUT)) of
+        ok -> {ok, State};
+        {error, _} = Error -> Error
+    end;
 on(Interpreters, Key, Value, State) ->
     {Main, Others} = lists:partition(fun(Id) -> Id =:= 0 end, Interpreters),
     case first_error(in(Main, call(Key, Value, true))) of

@@ -110,7 +110,8 @@ start(Terms, Options) ->
     end.
 
 start_process(Ref, Namespace, Terms, Options) ->
-    try py_stream_sup:start_stream([Ref, {self(), group_leader()}, Namespace, Terms, Options]) of
+    Owner = {self(), group_leader(), py_tracer:get_context()},
+    try py_stream_sup:start_stream([Ref, Owner, Namespace, Terms, Options]) of
         {ok, _Pid} -> {ok, Ref}
     catch
         exit:{Reason, _} when Reason =:= noproc; Reason =:= shutdown; Reason =:= normal -> {error, not_running}
@@ -166,16 +167,18 @@ find(Ref) ->
         error:badarg -> error % the application does not run
     end.
 
--spec start_link(reference(), {Owner :: pid(), Leader :: pid()}, py_nif:namespace(), [term()], py_args:options()) ->
+-spec start_link(reference(), {Owner :: pid(), Leader :: pid(), py_tracer:traceparent() | undefined},
+                 py_nif:namespace(), [term()], py_args:options()) ->
           gen_server:start_ret().
 start_link(Ref, Owner, Namespace, Terms, Options) ->
     gen_server:start_link(?MODULE, {Ref, Owner, Namespace, Terms, Options}, []).
 
-%% The owner's namespace, and its group leader for what is printed.
-init({Ref, {Owner, Leader}, Namespace, Terms, #{flags := Flags, rest := #{credit := Credit, batch := Batch}}}) ->
+%% The owner's namespace and trace context, and its group leader for what is printed.
+init({Ref, {Owner, Leader, Context}, Namespace, Terms, #{flags := Flags, rest := #{credit := Credit, batch := Batch}}}) ->
     process_flag(trap_exit, true),
     true = group_leader(Leader, self()),
     ok = py_request:bind(Namespace),
+    ok = py_tracer:set_context(Context),
     true = ets:insert(?TABLE, {Ref, self()}),
     {ok, #state{ref = Ref, owner = Owner, monitor = monitor(process, Owner), credit = Credit, batch = Batch,
                 flags = Flags},

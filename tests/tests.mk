@@ -5,6 +5,7 @@
 #   make check VARIANTS="cp311-multi_executor"    these variants only
 #   make check TESTS_CT="py_call_SUITE"           this suite only; also SUITE:CASE,CASE
 #   make check TESTS_C="queue_test"               this unit test only
+#   make check TESTS_EXAMPLES="shared_state"      this example only
 #   make check TESTS_PYTHON="test_atoms"          this unittest module only
 #   make check CHECK_FLAGS="--verbose"            other options of run_tests
 #
@@ -14,6 +15,7 @@
 VARIANTS =
 TESTS_CT =
 TESTS_C =
+TESTS_EXAMPLES =
 TESTS_PYTHON =
 CHECK_FLAGS =
 
@@ -57,7 +59,7 @@ check-run: all-am check-lists $(EPY_C_TEST_PROGRAMS)
 	@$(EPY_EXECUTABLE_$(firstword $(EPY_TAGS))) $(srcdir)/tests/run_tests \
 	  --ebin ebin --out test-logs --tests $(srcdir)/tests --erl '$(ERL)' --erlc '$(ERLC)' \
 	  --variants '$(or $(VARIANTS),$(EPY_VARIANTS))' \
-	  --ct '$(TESTS_CT)' --c '$(TESTS_C)' --python-tests '$(TESTS_PYTHON)' \
+	  --ct '$(TESTS_CT)' --c '$(TESTS_C)' --examples '$(TESTS_EXAMPLES)' --python-tests '$(TESTS_PYTHON)' \
 	  --c-programs '$(EPY_C_TEST_PROGRAMS)' \
 	  --pythons '$(foreach tag,$(EPY_TAGS),$(tag)=$(EPY_EXECUTABLE_$(tag)))' \
 	  --sanitizers '$(EPY_SANITIZERS)' --preload '$(EPY_PRELOAD)' $(CHECK_FLAGS)

@@ -11,24 +11,27 @@ from __future__ import annotations
 import builtins
 import os
 
-from _erlang import Atom, type_atom
+from _erlang import Atom, Error, type_atom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, TracebackType
-    from typing import Any, Callable, Iterator, Optional
+    from typing import Any, Callable, Optional
 
     Info = dict[Atom, Any]
 
 DEPTH_MAX = 100
 EXCEPTIONS_MAX = 1000
-FRAMES_MAX = 1000
+FRAMES_MAX = 100
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _TYPE, _MODULE, _MESSAGE = Atom("type"), Atom("module"), Atom("message")
 _TRACEBACK, _CAUSE, _CONTEXT = Atom("traceback"), Atom("cause"), Atom("context")
 _NOTES, _EXCEPTIONS = Atom("notes"), Atom("exceptions")
+_ERLANG = Atom("erlang")
 _FILE, _LINE, _FUNCTION, _CODE = Atom("file"), Atom("line"), Atom("function"), Atom("code")
+
+_PARTS = frozenset(["class_", "reason", "stack"])
 
 # Of 3.11 on.
 _GROUP = getattr(builtins, "BaseExceptionGroup", None)
@@ -48,6 +51,7 @@ class _Description:
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
+        self.known: dict[tuple[CodeType, int], Info] = {}
 
     def of(self, error: Optional[BaseException], depth: int) -> Optional[Info]:
         """The map of an exception, or None where it is to end."""
@@ -61,7 +65,7 @@ class _Description:
             _TYPE: type_atom(error),
             _MODULE: _said("the module", lambda: type(error).__module__),
             _MESSAGE: _said("str()", lambda: error),
-            _TRACEBACK: [_frame(*frame) for frame in _frames(_traceback.__get__(error))],
+            _TRACEBACK: self.frames(_traceback.__get__(error)),
             _CAUSE: self.of(cause, depth + 1),
             _CONTEXT: self.of(context, depth + 1),
             _NOTES: _notes(error),
@@ -69,7 +73,33 @@ class _Description:
         if _GROUP is not None and issubclass(type(error), _GROUP):
             parts = [self.of(part, depth + 1) for part in _GROUP.exceptions.__get__(error)]
             info[_EXCEPTIONS] = [part for part in parts if part is not None]
+        elif issubclass(type(error), Error):
+            attributes = _attributes.__get__(error)
+            if attributes.keys() >= _PARTS:  # not of one that Python code made itself
+                info[_ERLANG] = (attributes["class_"], attributes["reason"], attributes["stack"])
         return info
+
+    def frames(self, traceback: Optional[TracebackType]) -> list[Info]:
+        """The innermost frames, the outermost of them first, without those of ours that lead there.
+
+        In a recursion they are the same again and again, so each is described once.
+        """
+        tracebacks = []
+        while traceback is not None:
+            tracebacks.append(traceback)
+            traceback = traceback.tb_next
+        begin = max(0, len(tracebacks) - FRAMES_MAX)
+        if begin == 0:
+            while begin < len(tracebacks) and _is_ours(tracebacks[begin].tb_frame.f_code):
+                begin += 1
+        return [self.frame(traceback) for traceback in tracebacks[begin:]]
+
+    def frame(self, traceback: TracebackType) -> Info:
+        """The map of one frame."""
+        code, line = traceback.tb_frame.f_code, traceback.tb_lineno or 0
+        if (code, line) not in self.known:
+            self.known[code, line] = _frame(code, line, traceback.tb_frame.f_globals)
+        return self.known[code, line]
 
 
 def _said(what: str, ask: Callable[[], Any]) -> str:
@@ -89,17 +119,6 @@ def _notes(error: BaseException) -> list[str]:
     if not isinstance(notes, (list, tuple)):
         return []
     return [_said("a note", lambda note=note: note) for note in notes]
-
-
-def _frames(traceback: Optional[TracebackType]) -> Iterator[tuple[CodeType, int, dict[str, Any]]]:
-    """The frames, the outermost first, without those of ours that lead there."""
-    frames = []
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if frames or not _is_ours(code):
-            frames.append((code, traceback.tb_lineno or 0, traceback.tb_frame.f_globals))
-        traceback = traceback.tb_next
-    return iter(frames[-FRAMES_MAX:])
 
 
 def _is_ours(code: CodeType) -> bool:

@@ -8,45 +8,13 @@
  * producer and its place.  What is shown: each node is popped once, in the order of its
  * producer, and no consumer sleeps while there is work, whatever the interleaving.  A
  * wake-up that is lost shows as a test that does not end: a watchdog says so.
- *
- * To be run as it is, under ThreadSanitizer (configure --enable-sanitizer=thread), which
- * checks every access, and under helgrind.  That one takes C11 atomics for plain loads and
- * stores: where its header is installed, it is told which fields are atomic, and that a
- * push happens before the pop of the same node.  What it still checks is all else.
  */
 #include <config.h>
 
-#include "epy_queue.h"
+#include "unit.h"
 
-#include <pthread.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#if defined(__has_include)
-#if __has_include(<valgrind/helgrind.h>)
-#include <valgrind/helgrind.h>
-#define ATOMIC_FIELDS(object) VALGRIND_HG_DISABLE_CHECKING(&(object), sizeof(object))
-#define HAPPENS_BEFORE(object) ANNOTATE_HAPPENS_BEFORE(object)
-#define HAPPENS_AFTER(object) ANNOTATE_HAPPENS_AFTER(object)
-#endif
-#endif
-#ifndef ATOMIC_FIELDS
-#define ATOMIC_FIELDS(object) ((void)0)
-#define HAPPENS_BEFORE(object) ((void)0)
-#define HAPPENS_AFTER(object) ((void)0)
-#endif
-
-#define CHECK(condition)                                                             \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            fprintf(stderr, "%s:%d: %s: failed: %s\n", __FILE__, __LINE__, __func__, \
-                    #condition);                                                     \
-            exit(1);                                                                 \
-        }                                                                            \
-    } while (0)
 
 #define THREADS_MAX 16
 #define MS 1000000
@@ -57,8 +25,6 @@ typedef struct item {
     int place;
     atomic_int popped;
 } item;
-
-static int scale = 1; /* more rounds, by argument */
 
 static item *item_of(epy_qnode *n)
 {
@@ -476,22 +442,7 @@ static void one_wakeup_wakes_one_sleeper(void)
     CHECK(atomic_load(&w.idle.tokens) == 0);
 }
 
-static const char *running;
-
-static void *watch(void *arg)
-{
-    (void)arg;
-    sleep(240 * (unsigned)scale);
-    fprintf(stderr, "hangs: %s\n", running);
-    exit(1);
-}
-
-#define TEST(name) {#name, name}
-
-static const struct {
-    const char *name;
-    void (*run)(void);
-} tests[] = {
+static const unit_test tests[] = {
     TEST(pops_in_the_order_of_pushes),
     TEST(a_popped_node_can_be_pushed_again_at_once),
     TEST(a_half_done_push_hides_what_comes_after_it_until_it_is_done),
@@ -513,17 +464,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-    pthread_t watchdog;
-    if (argc > 1)
-        scale = atoi(argv[1]);
-    CHECK(scale >= 1);
-    CHECK(pthread_create(&watchdog, NULL, watch, NULL) == 0);
-    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
-        uint64_t begin = epy_now_ns();
-        running = tests[i].name;
-        tests[i].run();
-        printf("%s: %.1f ms\n", running, (double)(epy_now_ns() - begin) / 1e6);
-        fflush(stdout);
-    }
-    return 0;
+    return run_tests(tests, sizeof tests / sizeof tests[0], argc, argv);
 }

@@ -38,9 +38,25 @@
          a_timeout_in_a_callback_ends_the_call/1,
          a_cancelled_callback_raises_Cancelled_once/1,
          a_callback_after_the_timeout_does_not_run/1,
-         a_callback_from_a_Python_thread_is_a_RuntimeError/1,
          nothing_is_left_in_the_mailbox/1]).
--export([called/1]).
+-export([a_fun_is_a_callable/1,
+         a_fun_is_the_key_of_sorted/1,
+         a_fun_of_any_kind_can_be_called/1,
+         a_fun_runs_in_the_process_that_called_Python/1,
+         a_fun_may_call_Python_again/1,
+         a_fun_outlives_the_call_that_brought_it/1,
+         exceptions_of_funs_are_erlang_Error/1,
+         a_fun_takes_no_keyword_arguments/1]).
+-export([registered_functions_are_attributes/1,
+         registered_functions_can_be_imported/1,
+         attributes_are_bound_late/1,
+         what_is_not_registered_is_an_AttributeError/1]).
+-export([a_Python_exception_comes_back_as_itself/1,
+         a_Python_exception_crosses_many_levels/1,
+         a_Python_exception_of_another_call_is_erlang_Error/1,
+         an_erlang_Error_tells_what_it_was_with_all_errors/1,
+         erlang_Error_is_an_exception_like_others/1]).
+-export([called/1, plus/2]).
 
 -define(ERROR(Type, Message), {error, {Type, Message}}).
 
@@ -57,6 +73,8 @@ end_per_testcase(_Case, _Config) ->
     ok.
 
 called(Args) -> {called, Args}.
+
+plus(A, B) -> A + B.
 
 register_f(Fun) ->
     ok = py:register_function(f, Fun),
@@ -406,23 +424,6 @@ a_callback_after_the_timeout_does_not_run(Config) ->
     {ok, [<<"Cancelled">>]} = py:eval(<<"raised">>),
     [] = py_test:messages().
 
-a_callback_from_a_Python_thread_is_a_RuntimeError(_Config) ->
-    register_f(fun([]) -> done end),
-    ok = py:exec(<<"import threading\n"
-                   "def attempt():\n"
-                   "    answers = []\n"
-                   "    def run():\n"
-                   "        try: answers.append(erlang.call('f'))\n"
-                   "        except RuntimeError as e: answers.append(str(e))\n"
-                   "    thread = threading.Thread(target=run)\n"
-                   "    thread.start()\n"
-                   "    thread.join()\n"
-                   "    return answers\n">>),
-    {ok, [Text]} = py:call('__main__', attempt, []),
-    ?assertMatch({_, _}, binary:match(Text, <<"thread">>)),
-    {ok, done} = py:call(erlang, call, [f]),
-    [] = py_test:messages().
-
 nothing_is_left_in_the_mailbox(_Config) ->
     register_f(fun([X]) -> X end),
     ok = py:exec(<<"def many(n):\n    for i in range(n): erlang.call('f', i)\n    return n\n">>),
@@ -465,3 +466,248 @@ read_when_there(File, N) ->
         {error, enoent} when N > 0 -> timer:sleep(50), read_when_there(File, N - 1);
         {ok, Text} -> Text
     end.
+
+%%% Funs
+
+a_fun_is_a_callable(_Config) ->
+    {ok, 3} = py:eval(<<"f(1, 2)">>, #{f => fun(A, B) -> A + B end}),
+    {ok, done} = py:eval(<<"f()">>, #{f => fun() -> done end}),
+    {ok, [true, true]} = py:eval(<<"[callable(f), isinstance(f, __import__('erlang').Fun)]">>, #{f => fun() -> 1 end}),
+    {ok, [2, 4, 6]} = py:eval(<<"list(map(f, [1, 2, 3]))">>, #{f => fun(X) -> 2 * X end}),
+    {ok, [3]} = py:eval(<<"list(filter(f, [1, 2, 3]))">>, #{f => fun(X) -> X > 2 end}),
+    {ok, 6} = py:call(functools, reduce, [fun(A, B) -> A + B end, [1, 2, 3]]),
+    Value = {a, [1, #{k => 2.5}], <<"s">>},
+    {ok, [Value]} = py:eval(<<"[d['f'][0](x)]">>, #{d => #{f => [fun id/1]}, x => Value}),
+    %% With as many arguments as a fun can have.
+    F = fun(A, B, C, D, E, G, H, I, J, K) -> A + B + C + D + E + G + H + I + J + K end,
+    {ok, 45} = py:eval(<<"f(*range(10))">>, #{f => F}).
+
+a_fun_is_the_key_of_sorted(_Config) ->
+    {ok, [5, 4, 3, 1, 1]} = py:call(builtins, sorted, [[3, 1, 4, 1, 5]], #{key => fun(X) -> -X end}),
+    {ok, [<<"a">>, <<"bb">>, <<"ccc">>]} =
+        py:call(builtins, sorted, [[<<"ccc">>, <<"a">>, <<"bb">>]], #{key => fun(X) -> byte_size(X) end}),
+    {ok, {<<"b">>, 3}} = py:call(builtins, max, [[{<<"a">>, 1}, {<<"b">>, 3}]], #{key => fun({_, N}) -> N end}),
+    N = 1000,
+    {ok, Sorted} = py:call(builtins, sorted, [lists:seq(1, N)], #{key => fun(X) -> (X * 7919) rem N end}),
+    ?assertEqual([X || {_, X} <- lists:sort([{(X * 7919) rem N, X} || X <- lists:seq(1, N)])], Sorted),
+    [] = py_test:messages().
+
+a_fun_of_any_kind_can_be_called(_Config) ->
+    Added = 10,
+    [{ok, Expected} = py:eval(<<"f(3, 4)">>, #{f => Fun})
+     || {Expected, Fun} <- [{7, fun plus/2}, {7, fun ?MODULE:plus/2}, {7, fun erlang:'+'/2}, {17, fun(A, B) -> A + B + Added end}]],
+    {ok, true} = py:eval(<<"f == g and hash(f) == hash(g) and f != h">>,
+                         #{f => fun lists:max/1, g => fun lists:max/1, h => fun lists:min/1}),
+    Fun = fun lists:max/1,
+    {ok, Fun} = py_test:through(Fun).
+
+a_fun_runs_in_the_process_that_called_Python(_Config) ->
+    Me = self(),
+    put(mine, 17),
+    {ok, {Me, 17}} = py:eval(<<"f()">>, #{f => fun() -> {self(), get(mine)} end}),
+    Answers = py_test:at_once([fun() -> py:eval(<<"f()">>, #{f => fun() -> {self(), N} end}) =:= {ok, {self(), N}} end
+                               || N <- lists:seq(1, 20)]),
+    Answers = lists:duplicate(20, true).
+
+a_fun_may_call_Python_again(_Config) ->
+    ok = py:exec(<<"import threading\n"
+                   "def inner(x): return (x, threading.get_ident())\n"
+                   "def outer(f): return (f(1), threading.get_ident())\n">>),
+    {ok, {{1, Thread}, Thread}} =
+        py:call('__main__', outer, [fun(X) -> {ok, V} = py:call('__main__', inner, [X]), V end]),
+    %% And give it a fun in turn.
+    {ok, 120} = py:eval(<<"f(f, 5)">>, #{f => fun factorial/2}).
+
+factorial(_Self, 0) -> 1;
+factorial(Self, N) ->
+    {ok, V} = py:eval(<<"n * f(f, n - 1)">>, #{f => fun factorial/2, n => N}),
+    true = is_function(Self, 2),
+    V.
+
+a_fun_outlives_the_call_that_brought_it(_Config) ->
+    ok = py:exec(<<"kept = []">>),
+    {ok, _} = py:eval(<<"kept.append(f)">>, #{f => fun(X) -> {self(), X} end}),
+    erlang:garbage_collect(),
+    Me = self(),
+    {ok, {Me, 1}} = py:eval(<<"kept[0](1)">>),
+    %% Also the process that made it, and that which runs it is the one that calls then.
+    Handle = py_test:in_process(fun() -> py_test:handle(<<"f">>, #{f => fun(X) -> {self(), X} end}) end),
+    {ok, {Me, 2}} = py:call_object(Handle, [2]).
+
+exceptions_of_funs_are_erlang_Error(_Config) ->
+    ok = py:exec(<<"import erlang\n"
+                   "def attempt(f, *args):\n"
+                   "    try: return f(*args)\n"
+                   "    except erlang.Error as e: return (e.class_, e.reason)\n">>),
+    [{ok, {Class, oops}} = py:call('__main__', attempt, [fun() -> erlang:raise(Class, oops, []) end])
+     || Class <- [error, exit, throw]],
+    {ok, {error, {badarity, _}}} = py:call('__main__', attempt, [fun(_) -> 1 end]),
+    {ok, {error, {badarity, _}}} = py:call('__main__', attempt, [fun() -> 1 end, 1]),
+    {ok, {error, undef}} = py:call('__main__', attempt, [fun ?MODULE:no_such_function/0]),
+    {ok, {error, badarith}} = py:call('__main__', attempt, [fun plus/2, 1, <<"a">>]),
+    ?ERROR('Error', _) = py:call(builtins, sorted, [[2, 1]], #{key => fun(_) -> error(oops) end}),
+    {ok, 4.0} = py:call(math, sqrt, [16]),
+    [] = py_test:messages().
+
+a_fun_takes_no_keyword_arguments(_Config) ->
+    F = fun(Args) -> Args end,
+    ?ERROR('TypeError', _) = py:eval(<<"f(1, key=2)">>, #{f => F}),
+    ?ERROR('TypeError', _) = py:eval(<<"f(key=2)">>, #{f => F}),
+    {ok, 1} = py:eval(<<"f(*[1], **{})">>, #{f => F}),
+    ?ERROR('TypeError', _) = py:eval(<<"p()">>, #{p => self()}).
+
+%%% Names
+
+registered_functions_are_attributes(_Config) ->
+    register_f(fun(Args) -> {got, Args} end),
+    {ok, {got, [1, [2], none]}} = py:eval(<<"erlang.f(1, [2], None)">>),
+    {ok, {got, []}} = py:eval(<<"erlang.f()">>),
+    {ok, {got, [1]}} = py:call(erlang, f, [1]),
+    ok = py:register_function(<<"größe"/utf8>>, fun([]) -> 1 end),
+    {ok, 1} = py:eval(<<"erlang.größe()"/utf8>>),
+    ok = py:unregister_function(<<"größe"/utf8>>),
+    {ok, [<<"f">>, true, true]} =
+        py:eval(<<"[erlang.f.__name__, callable(erlang.f), \"'f'\" in repr(erlang.f)]">>),
+    ?ERROR('TypeError', _) = py:eval(<<"erlang.f(key=1)">>).
+
+registered_functions_can_be_imported(Config) ->
+    register_f(fun([X]) -> X + 1 end),
+    ok = py:exec(<<"from erlang import f\nfrom erlang import f as g\n">>),
+    {ok, [2, 3]} = py:eval(<<"[f(1), g(2)]">>),
+    py_test:write_module(Config, imports_f, "from erlang import f\ndef use(x): return f(x)\n"),
+    {ok, 4} = py:call(imports_f, use, [3]),
+    %% Functions that are registered after the first use, too.
+    ok = py:register_function(registered_later, fun([]) -> later end),
+    ok = py:exec(<<"from erlang import registered_later">>),
+    {ok, later} = py:eval(<<"registered_later()">>),
+    ok = py:unregister_function(registered_later).
+
+attributes_are_bound_late(_Config) ->
+    register_f(fun([]) -> 1 end),
+    ok = py:exec(<<"from erlang import f">>),
+    {ok, 1} = py:eval(<<"f()">>),
+    register_f(fun([]) -> 2 end),
+    {ok, [2, 2]} = py:eval(<<"[f(), erlang.f()]">>),
+    ok = py:unregister_function(f),
+    ok = py:exec(<<"def reason():\n"
+                   "    try: f()\n"
+                   "    except erlang.Error as e: return e.reason\n">>),
+    {ok, {undefined_function, <<"f">>}} = py:call('__main__', reason, []),
+    register_f(fun([]) -> 3 end),
+    {ok, 3} = py:eval(<<"f()">>).
+
+what_is_not_registered_is_an_AttributeError(_Config) ->
+    ok = py:exec(<<"import erlang">>),
+    ?ERROR('AttributeError', Message) = py:eval(<<"erlang.no_such_function">>),
+    ?assertMatch({_, _}, binary:match(Message, <<"no_such_function">>)),
+    ?assertMatch({_, _}, binary:match(Message, <<"register_function">>)),
+    ?ERROR('ImportError', _) = py:exec(<<"from erlang import no_such_function">>),
+    {ok, [false, false, none]} =
+        py:eval(<<"[hasattr(erlang, 'no_such'), hasattr(erlang, '__no_such__'), getattr(erlang, 'no_such', None)]">>),
+    ok = py:register_function(no_such_function, fun([]) -> there_now end),
+    {ok, there_now} = py:eval(<<"erlang.no_such_function()">>),
+    ok = py:unregister_function(no_such_function).
+
+%%% Exceptions of Python's that cross Erlang
+
+%% The very object, with what belongs to it.
+a_Python_exception_comes_back_as_itself(_Config) ->
+    ok = py:exec(<<"import erlang\n"
+                   "class Mine(Exception):\n"
+                   "    def __init__(self, what):\n"
+                   "        super().__init__('mine', what)\n"
+                   "        self.what = what\n"
+                   "raised = []\n"
+                   "def inner(what):\n"
+                   "    e = Mine(what)\n"
+                   "    raised.append(e)\n"
+                   "    raise e\n"
+                   "def outer(what):\n"
+                   "    try: erlang.call('f', what)\n"
+                   "    except Mine as e:\n"
+                   "        names = []\n"
+                   "        tb = e.__traceback__\n"
+                   "        while tb:\n"
+                   "            names.append(tb.tb_frame.f_code.co_name)\n"
+                   "            tb = tb.tb_next\n"
+                   "        return (e is raised[-1], e.what, names[0], names[-1])\n">>),
+    register_f(fun([What]) -> py:apply('__main__', inner, [What]) end),
+    [{ok, {true, What, <<"outer">>, <<"inner">>}} = py:call('__main__', outer, [What]) || What <- [1, <<"two">>]],
+    %% As a fun, too.
+    ok = py:exec(<<"def sort(f):\n"
+                   "    try: sorted([1], key=f)\n"
+                   "    except Mine as e: return e is raised[-1]\n">>),
+    {ok, true} = py:call('__main__', sort, [fun(X) -> py:apply('__main__', inner, [X]) end]),
+    %% If nobody catches it, the call fails with it.
+    ok = py:exec(<<"def open_outer(): return erlang.call('f', 1)">>),
+    ?ERROR('Mine', _) = py:call('__main__', open_outer, []),
+    [] = py_test:messages().
+
+a_Python_exception_crosses_many_levels(_Config) ->
+    ok = py:exec(<<"import erlang\n"
+                   "raised = []\n"
+                   "def level(n):\n"
+                   "    if n: return erlang.call('f', n - 1)\n"
+                   "    raised.append(KeyError('deep'))\n"
+                   "    raise raised[-1]\n"
+                   "def top(n):\n"
+                   "    try: level(n)\n"
+                   "    except KeyError as e: return e is raised[-1]\n">>),
+    register_f(fun([N]) -> py:apply('__main__', level, [N]) end),
+    [{ok, true} = py:call('__main__', top, [N]) || N <- [1, 2, 10, 50]].
+
+%% It did not happen in what this code called, or Erlang has made something else of it.
+a_Python_exception_of_another_call_is_erlang_Error(_Config) ->
+    ok = py:exec(<<"import erlang\n"
+                   "def attempt():\n"
+                   "    try: erlang.call('f')\n"
+                   "    except erlang.Error as e: return (e.class_, e.reason)\n">>),
+    register_f(fun([]) -> error({python, 'KeyError', <<"no">>}) end),
+    {ok, {error, {python, 'KeyError', <<"no">>}}} = py:call('__main__', attempt, []),
+    %% Of another process, on another stack.
+    register_f(fun([]) ->
+                       {python, _, _} = Reason = py_test:in_process(fun() -> catch_reason(<<"{}[1]">>) end),
+                       error(Reason)
+               end),
+    {ok, {error, {python, 'KeyError', <<"1">>}}} = py:call('__main__', attempt, []),
+    %% Caught in Erlang, and another one raised instead.
+    register_f(fun([]) -> {python, _, _} = catch_reason(<<"{}[1]">>), error(other) end),
+    {ok, {error, other}} = py:call('__main__', attempt, []),
+    %% An earlier one is not the one that crosses.
+    register_f(fun([]) ->
+                       {python, _, _} = catch_reason(<<"{}[1]">>),
+                       {python, _, _} = Second = catch_reason(<<"{}[2]">>),
+                       error(Second)
+               end),
+    ok = py:exec(<<"def text():\n"
+                   "    try: erlang.call('f')\n"
+                   "    except (KeyError, erlang.Error) as e: return str(e)\n">>),
+    {ok, Text} = py:call('__main__', text, []),
+    ?assertMatch({_, _}, binary:match(Text, <<"2">>)).
+
+catch_reason(Code) ->
+    try py:apply(builtins, eval, [Code])
+    catch error:Reason -> Reason
+    end.
+
+an_erlang_Error_tells_what_it_was_with_all_errors(_Config) ->
+    register_f(fun([]) -> exit({gone, 1}) end),
+    {error, #{type := 'Error', erlang := {exit, {gone, 1}, Stack}}} =
+        py:call(erlang, call, [f], #{}, {opts, #{errors => full}}),
+    ?assert(is_list(Stack) orelse Stack),
+    {error, #{type := 'KeyError'} = Other} = py:eval(<<"{}[1]">>, #{}, {opts, #{errors => full}}),
+    false = is_map_key(erlang, Other).
+
+erlang_Error_is_an_exception_like_others(_Config) ->
+    ok = py:exec(<<"import erlang">>),
+    {ok, [true, true, true, false]} =
+        py:eval(<<"[issubclass(erlang.Error, Exception), issubclass(erlang.ProcessError, RuntimeError), "
+                  "issubclass(erlang.ConversionError, Exception), issubclass(erlang.Cancelled, Exception)]">>),
+    register_f(fun([]) -> throw({ball, 1}) end),
+    ok = py:exec(<<"def attempt():\n"
+                   "    try:\n"
+                   "        try: erlang.call('f')\n"
+                   "        finally: ran = True\n"
+                   "    except erlang.Error as e:\n"
+                   "        return (ran, 'ball' in str(e), e.class_ == 'throw', isinstance(e.stack, list))\n">>),
+    {ok, {true, true, true, true}} = py:call('__main__', attempt, []).

@@ -9,14 +9,18 @@
 
 -export([run/1, state/0, check_state/2]).
 
+%% `back': Python also calls back from threads and tasks, counts and sends.
 -type options() :: #{seconds := pos_integer(), processes => pos_integer(), kill => boolean(),
-                     seed => integer()}.
+                     back => boolean(), seed => integer()}.
 
-%% What the callers share: where they count, two contexts, and how many casts were begun,
-%% made and done.
--record(shared, {counts, contexts, casts}).
+%% What the callers share: where they count, two contexts, how many casts were begun, made
+%% and done, and how many kinds of operations there are.
+-record(shared, {counts, contexts, casts, kinds}).
 
 -define(POOL, load_pool).
+-define(SINK, load_sink).
+-define(KINDS, 20).
+-define(KINDS_WITH_BACK, 24).
 -define(BEGUN, 1).
 -define(MADE, 2).
 -define(DONE, 3).
@@ -32,7 +36,13 @@ run(Options) ->
     Counts = ets:new(counts, [public, {write_concurrency, true}]),
     Before = {py_test:threads(), erlang:system_info(process_count)},
     Contexts = start_contexts(),
-    Shared = #shared{counts = Counts, contexts = Contexts, casts = Casts},
+    Sink = spawn(fun sink/0),
+    true = register(?SINK, Sink),
+    Kinds = case maps:get(back, Options, false) of
+                true -> ok = import_for_back(), ?KINDS_WITH_BACK;
+                false -> ?KINDS
+            end,
+    Shared = #shared{counts = Counts, contexts = Contexts, casts = Casts, kinds = Kinds},
     Processes = [start_caller(Shared) || _ <- lists:seq(1, maps:get(processes, Options, 30))],
     End = erlang:monotonic_time(millisecond) + 1000 * maps:get(seconds, Options),
     Left = supervise(Processes, Shared, End, maps:get(kill, Options, true)),
@@ -41,6 +51,8 @@ run(Options) ->
     ok = check_casts(Casts),
     ok = check_contexts(Contexts),
     ok = stop_contexts(Contexts),
+    ok = py:state_clear(), % of those who were killed
+    Sink ! stop,
     ok = check_nothing_left(Before),
     Result = maps:from_list(ets:tab2list(Counts)),
     ets:delete(Counts),
@@ -54,6 +66,17 @@ start_contexts() ->
          ok = py_context:exec(Context, <<"def load_plain(x): return [x]\nload_state = 'kept'">>),
          Context
      end || Options <- [#{}, #{thread => true}]].
+
+%% An import that is interrupted leaves modules behind that lack what it had not reached, and
+%% Python does not make them whole again.
+import_for_back() ->
+    [ok = py_import:ensure_imported(Module)
+     || Module <- [asyncio, threading, 'concurrent.futures.thread', 'erlang._async', 'erlang._state']],
+    ok.
+
+%% Where messages go: those of requests that were given up come late.
+sink() ->
+    receive stop -> ok; {load, _} -> sink() end.
 
 stop_contexts(Contexts) ->
     [ok = py_context:destroy(Context) || Context <- Contexts],
@@ -89,13 +112,37 @@ define() ->
               "def load_fail(x):\n"
               "    try: erlang.call('load_fail', x)\n"
               "    except erlang.Error as e: return e.reason\n"
-              "def load_raise(x): raise KeyError(x)\n">>).
+              "def load_raise(x): raise KeyError(x)\n"
+              "def load_thread(x):\n"
+              "    import threading\n"
+              "    found = []\n"
+              "    def call():\n"
+              "        try: found.append(erlang.call('load_echo', x))\n"
+              %% Of one who was killed, when the application stops.
+              "        except erlang.Cancelled: pass\n"
+              "    thread = threading.Thread(target=call)\n"
+              "    thread.start()\n"
+              "    thread.join()\n"
+              "    return found\n"
+              "def load_tasks(x):\n"
+              "    import asyncio\n"
+              "    async def tasks():\n"
+              "        return await asyncio.gather(*[erlang.async_call('load_slow', x + i) for i in range(3)])\n"
+              "    return asyncio.run(tasks())\n"
+              "def load_count(key, x):\n"
+              "    erlang.state_set(key, x)\n"
+              "    counts = [erlang.state_incr(key), erlang.state_incr(key, 1 << 64), erlang.state_decr(key, 1 << 64),\n"
+              "              erlang.state_incr(key)]\n"
+              "    return counts + [erlang.state_get(key), erlang.state_delete(key)]\n"
+              "def load_send(to, x):\n"
+              "    erlang.send(to, (erlang.atom('load'), x))\n"
+              "    return erlang.whereis('load_sink') is not None\n">>).
 
 caller(#shared{counts = Counts} = Shared, N) ->
     receive
         finish -> [] = py_test:messages(), ok
     after 0 ->
-        {Kind, Call, Right} = operation(rand:uniform(20), N, Shared),
+        {Kind, Call, Right} = operation(rand:uniform(Shared#shared.kinds), N, Shared),
         Timeout = timeout(),
         Answer = Call(Timeout),
         Outcome = case Answer of
@@ -173,7 +220,24 @@ operation(19, N, _) ->
 operation(20, N, _) ->
     {parallel, fun(_) -> py:parallel([{builtins, abs, [-N]}, {erlang, call, [load_echo, N]}, {time, sleep, [0.001]},
                                       {operator, truediv, [1, 0]}])
-               end, {ok, [{ok, N}, {ok, N}, {ok, none}, {error, {'ZeroDivisionError', <<"division by zero">>}}]}}.
+               end, {ok, [{ok, N}, {ok, N}, {ok, none}, {error, {'ZeroDivisionError', <<"division by zero">>}}]}};
+operation(21, N, _) ->
+    {thread, fun(T) -> py:call('__main__', load_thread, [N], #{}, T) end, {ok, [N]}};
+operation(22, N, _) ->
+    {tasks, fun(T) -> py:call('__main__', load_tasks, [N], #{}, T) end, {ok, [N, N + 1, N + 2]}};
+operation(23, N, _) ->
+    %% A request that was given up may still run: no two have the same key.
+    Key = <<"load ", (integer_to_binary(erlang:unique_integer()))/binary>>,
+    Large = N + 1 + (1 bsl 64),
+    {count, fun(T) -> py:call('__main__', load_count, [Key, N], #{}, T) end,
+     {ok, [N + 1, Large, N + 1, N + 2, N + 2, true]}};
+operation(24, N, _) ->
+    To = case N rem 3 of
+             0 -> whereis(?SINK);
+             1 -> ?SINK;
+             2 -> {?SINK, node()}
+         end,
+    {send, fun(T) -> py:call('__main__', load_send, [To, N], #{}, T) end, {ok, true}}.
 
 context(#shared{contexts = Contexts}) ->
     lists:nth(rand:uniform(length(Contexts)), Contexts).
@@ -246,6 +310,7 @@ check_nothing_left({Threads, Processes}) ->
 
 %% What must be the same when nothing runs, or not grow beyond measure.
 state() ->
+    {ok, _} = py:gc(), % what was interrupted while it was set up, such as an event loop, goes with its cycles
     py_test:wait_until(fun() -> py_semaphore:current() =:= 0 end),
     py_test:wait_until(fun() ->
                                0 =:= lists:sum([Stuck + Queued + Calling

@@ -454,7 +454,7 @@ crashes_of_our_own_processes_are_survived(_Config) ->
          [py_test:wait_until(fun() -> Work() =:= {ok, 4.0} end) || Work <- Works],
          ?assertEqual({Name, true}, {Name, py_context_router:pool_started(p)}),
          ok = py_context_router:stop_pool(p)
-     end || Name <- [py_events, py_async, py_async_sup, py_runtime, py_setup, py_contexts, py_context_sup,
+     end || Name <- [py_events, py_async, py_sender, py_logger, py_tracer, py_runtime, py_setup, py_contexts, py_context_sup,
                      py_context_router]].
 
 %%% py:parallel/1

@@ -538,11 +538,20 @@ the_stop_of_the_application_closes_generators(Config) ->
     [{data, 1} = next(Ref) || Ref <- Refs],
     begun(),
     ok = application:stop(erlang_python),
-    [await_mark(Path) || {Path, _, _} <- Started],
+    [closed_by_stop(Started, Path) || {Path, _, _} <- Started],
     ok = application:start(erlang_python),
     %% What the streams said at their end, if anything.
     [receive {py_stream, Ref, {error, _}} -> ok after 0 -> ok end || Ref <- Refs],
     [] = py_test:messages().
+
+%% Whoever reads of a failure wants to know which of them was not, and what it does instead.
+closed_by_stop(Started, Path) ->
+    try await_mark(Path)
+    catch error:{never_true, _} ->
+            Stats = py_nif:stats(),
+            ok = application:start(erlang_python),
+            error({not_closed, lists:keyfind(Path, 1, Started), Stats, py:stacks()})
+    end.
 
 a_generator_that_refuses_to_end_blocks_nobody(_Config) ->
     ok = py:exec(<<"def stubborn():\n"

@@ -4,7 +4,7 @@
 import sys
 import unittest
 
-from under_test import Atom, load
+from under_test import Atom, Error, load
 
 errors = load("_errors", type_atom=lambda error: Atom(type(error).__name__))
 
@@ -108,6 +108,17 @@ class Describe(unittest.TestCase):
             info = describe(lambda: (_ for _ in ()).throw(Broken()))
             self.assertEqual((info["message"], info["notes"]), ("<str() of the exception failed>", []))
             self.assertTrue(info["traceback"])
+
+    def test_errors_of_erlang_tell_class_reason_and_stack(self):
+        error = Error("error: badarg")
+        self.assertNotIn("erlang", errors.describe(error))  # Python code has made it
+        error.class_, error.reason, error.stack = Atom("error"), Atom("badarg"), [("m", "f", 1, [])]
+        self.assertEqual(errors.describe(error)["erlang"], ("error", "badarg", [("m", "f", 1, [])]))
+        outer = ValueError("x")
+        outer.__cause__ = error
+        info = errors.describe(outer)
+        self.assertNotIn("erlang", info)
+        self.assertIn("erlang", info["cause"])
 
     def test_text_that_is_no_UTF8_is_escaped(self):
         self.assertEqual(errors.describe(ValueError("a\ud800\0"))["message"], "a\\ud800\0")

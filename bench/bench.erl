@@ -12,7 +12,7 @@
 -export([main/0]).
 -export([usage/1, parse/1, row_names/1, start_row/2]).
 
-%% A set of measurements: bench_calls, bench_core or bench_values.
+%% A set of measurements: bench_calls, bench_core, bench_values or bench_callbacks.
 %% Figures of a row in one round. Ask(Module, Function, Args, Ms) has the node do
 %% something that takes about so many milliseconds.
 -type ask() :: fun((module(), atom(), [term()], non_neg_integer()) -> term()).
@@ -138,6 +138,7 @@ parse(["--ms", N | T], O) -> parse(T, O#{run_ms := count(N)});
 parse(["--callers", N | T], O) -> parse(T, O#{callers := count(N)});
 parse(["--core" | T], O) -> parse(T, O#{set := bench_core});
 parse(["--values" | T], O) -> parse(T, O#{set := bench_values});
+parse(["--callbacks" | T], O) -> parse(T, O#{set := bench_callbacks});
 parse(["--graph" | T], O) -> parse(T, O#{graph := true});
 parse(["--profile" | T], O) -> parse(T, O#{profile := true});
 parse([Other | _], _) -> usage("unknown or incomplete option: " ++ Other).

@@ -11,6 +11,7 @@
 #ifndef EPY_CONVERT_H
 #define EPY_CONVERT_H
 
+#include "epy_atoms.h"
 #include "epy_interp.h"
 
 struct epy_terms;
@@ -45,6 +46,14 @@ EPY_GIL int epy_toterm(epy_conv *c, PyObject *object, ERL_NIF_TERM *term);
 
 /* A binary of these bytes. */
 EPY_GIL int epy_toterm_bytes(epy_conv *c, const char *data, size_t size, ERL_NIF_TERM *term);
+
+/* Before a binary or a map: for these the emulator takes memory to the word, a block for each,
+ * which costs more than to fill it.  For a cell it takes some hundred words more, if there
+ * are none left, in which the next terms find their place. */
+EPY_ANY static inline void epy_toterm_room(ErlNifEnv *env)
+{
+    enif_make_list_cell(env, epy_atom.ok, epy_atom.ok);
+}
 
 /* epy_bigint.c: integers beyond 64 bits, by way of the external term format. */
 EPY_GIL EPY_NEWREF PyObject *epy_bigint_topy(epy_conv *c, ERL_NIF_TERM term);

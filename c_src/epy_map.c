@@ -2,52 +2,115 @@
 /*
  * See epy_map.h.
  *
- * The emulator keeps maps of more than 32 keys as hash maps, and to make one from
- * arrays, or from a smaller map with one key more, it sorts with a pivot from the random
- * state of the scheduler.  A thread of ours is none, and the node crashes (OTP 25).
- * Adding to a hash map that is there, and removing from it, does not sort.  So large maps
- * grow from a seed that was made on a scheduler, whose keys are references that nobody
- * else has, and are removed again when there are enough others.
+ * To make a map of more than 32 keys from arrays, the emulator sorts their hashes, and if
+ * there are more than 128 it asks its scheduler for a random pivot.  A thread of ours has
+ * none, and the node crashes; that was repaired in later patches of each release (OTP-19495).
+ * On an emulator before that, a larger map is made of 128 keys, and the others are put into
+ * it one by one, for which nothing is sorted.
  */
 #include "epy_map.h"
 
-#define FLAT_MAX 32
-#define SEED_SIZE (FLAT_MAX + 1)
+#include "epy_convert.h"
 
-static ErlNifEnv *seed_env;                    /* owned, for ever */
-static ERL_NIF_TERM seed, seed_keys[SEED_SIZE]; /* in seed_env; constant after load */
+#include <stdio.h>
+#include <string.h>
 
-int epy_map_init(void)
+#define AT_ONCE_MAX 128
+#define PARTS 4 /* of the number of a version */
+
+/* The first version of the emulator that is repaired, by release. */
+static const int repaired[][PARTS] = {{13, 2, 2, 14}, {14, 2, 5, 8}, {15, 2, 3, 0}};
+
+static bool any_size; /* constant after load */
+
+static bool is_repaired(const int version[PARTS])
 {
-    seed_env = enif_alloc_env();
-    if (!seed_env)
-        return EPY_ENOMEM;
-    for (int i = 0; i < SEED_SIZE; i++)
-        seed_keys[i] = enif_make_ref(seed_env);
-    return enif_make_map_from_arrays(seed_env, seed_keys, seed_keys, SEED_SIZE, &seed)
-               ? EPY_OK
-               : EPY_ENOMEM;
+    size_t n = sizeof repaired / sizeof repaired[0];
+    for (size_t i = 0; i < n; i++)
+        if (version[0] == repaired[i][0])
+            for (int j = 1; j < PARTS; j++)
+                if (version[j] != repaired[i][j])
+                    return version[j] > repaired[i][j];
+    return version[0] >= repaired[0][0]; /* that very version, or a later release */
 }
 
-static bool grow(ErlNifEnv *env, ERL_NIF_TERM keys[], ERL_NIF_TERM values[], size_t n,
-                 ERL_NIF_TERM *map)
+void epy_map_init(void)
 {
-    size_t size;
-    *map = enif_make_copy(env, seed);
-    for (size_t i = 0; i < n; i++)
-        if (!enif_make_map_put(env, *map, keys[i], values[i], map))
-            return false;
-    if (!enif_get_map_size(env, *map, &size) || size != n + SEED_SIZE)
+    ErlNifSysInfo info;
+    int v[PARTS] = {0};
+    enif_system_info(&info, sizeof info);
+    sscanf(info.erts_version, "%d.%d.%d.%d", &v[0], &v[1], &v[2], &v[3]);
+    any_size = is_repaired(v);
+}
+
+bool epy_map_at_once(size_t n)
+{
+    return n <= AT_ONCE_MAX || any_size || enif_thread_type() != ERL_NIF_THR_UNDEFINED;
+}
+
+/* ---- up to 32 keys ---- */
+
+/* The order in which the map has the keys of the shape; each is there as the same word. */
+static void learn(ErlNifEnv *env, epy_map_shape *shape, ERL_NIF_TERM map)
+{
+    ErlNifMapIterator it;
+    ERL_NIF_TERM key, value;
+    size_t i = 0;
+    enif_map_iterator_create(env, map, &it, ERL_NIF_MAP_ITERATOR_FIRST);
+    for (; enif_map_iterator_get_pair(env, &it, &key, &value); enif_map_iterator_next(env, &it)) {
+        uint8_t j = 0;
+        while (j < shape->n && shape->keys[j] != key)
+            j++;
+        if (j == shape->n)
+            break;
+        shape->order[i++] = j;
+    }
+    enif_map_iterator_destroy(env, &it);
+    shape->known = i == shape->n;
+}
+
+/* The emulator sorts by insertion, and to compare two binaries takes as long as all else that
+ * it does for a pair.  What comes sorted it compares once. */
+static bool make_sorted(ErlNifEnv *env, epy_map_shape *shape, ERL_NIF_TERM keys[],
+                        ERL_NIF_TERM values[], size_t n, ERL_NIF_TERM *map)
+{
+    ERL_NIF_TERM k[EPY_MAP_SORTED], v[EPY_MAP_SORTED];
+    bool same = shape->n == n && !memcmp(shape->keys, keys, n * sizeof *keys);
+    if (same && shape->known) {
+        for (size_t i = 0; i < n; i++) {
+            k[i] = keys[shape->order[i]];
+            v[i] = values[shape->order[i]];
+        }
+        return enif_make_map_from_arrays(env, k, v, n, map);
+    }
+    if (!enif_make_map_from_arrays(env, keys, values, n, map))
         return false;
-    for (int i = 0; i < SEED_SIZE; i++)
-        if (!enif_make_map_remove(env, *map, seed_keys[i], map))
-            return false;
+    if (same) {
+        learn(env, shape, *map);
+    } else {
+        shape->n = n;
+        shape->known = false;
+        memcpy(shape->keys, keys, n * sizeof *keys);
+    }
     return true;
 }
 
-bool epy_map_make(ErlNifEnv *env, ERL_NIF_TERM keys[], ERL_NIF_TERM values[], size_t n,
-                  ERL_NIF_TERM *map)
+/* ---- any number ---- */
+
+bool epy_map_make(ErlNifEnv *env, epy_map_shape *shape, ERL_NIF_TERM keys[],
+                  ERL_NIF_TERM values[], size_t n, ERL_NIF_TERM *map)
 {
-    return n > FLAT_MAX ? grow(env, keys, values, n, map)
-                        : enif_make_map_from_arrays(env, keys, values, n, map);
+    size_t size, first = epy_map_at_once(n) ? n : AT_ONCE_MAX;
+    epy_toterm_room(env);
+    if (shape && n <= EPY_MAP_SORTED)
+        return make_sorted(env, shape, keys, values, n, map);
+    if (!enif_make_map_from_arrays(env, keys, values, first, map))
+        return false;
+    for (size_t i = first; i < n; i++) {
+        epy_toterm_room(env);
+        if (!enif_make_map_put(env, *map, keys[i], values[i], map))
+            return false;
+    }
+    /* That keys are equal is told only of a map that is sorted by them. */
+    return enif_get_map_size(env, *map, &size) && size == n;
 }

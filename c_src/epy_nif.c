@@ -451,7 +451,8 @@ static int load(ErlNifEnv *env, void **priv, ERL_NIF_TERM info)
     if (r != EPY_LOAD_OK)
         return r;
     epy_atoms_init(env);
-    if (open_types(env) < 0 || epy_map_init() < 0)
+    epy_map_init();
+    if (open_types(env) < 0)
         return EPY_LOAD_NO_MEMORY;
     epy_lib_tune_malloc();
     return epy_lib_pin();

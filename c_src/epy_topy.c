@@ -16,15 +16,16 @@
 
 #include <string.h>
 
-#define KEY_DEPTH 16 /* Python hashes and compares keys by recursion */
-#define KEYS_KEPT 64 /* a power of two */
+#define KEY_DEPTH 16  /* Python hashes and compares keys by recursion */
+#define KEYS_KEPT 128 /* a power of two */
+#define KEY_PLACES 4  /* of each key */
 #define KEY_KEPT_MAX 32 /* bytes */
 
 typedef enum kind { LIST, TUPLE, MAP } kind;
 
 typedef struct level {
     kind kind;
-    Py_ssize_t i, n;          /* the next element of a list or tuple, of how many */
+    Py_ssize_t i, n;          /* the next element of a list or tuple; of how many, or pairs */
     PyObject *object;         /* strong: what is filled */
     PyObject *decoder;        /* TUPLE: strong; makes the value of it; or NULL */
     const ERL_NIF_TERM *elements; /* TUPLE: in the environment */
@@ -50,10 +51,10 @@ static level *top(work *w)
 
 static PyObject *integer(epy_conv *c, ERL_NIF_TERM term)
 {
-    ErlNifSInt64 i;
+    long i;
     ErlNifUInt64 u;
-    if (enif_get_int64(c->env, term, &i))
-        return PyLong_FromLongLong(i);
+    if (enif_get_long(c->env, term, &i))
+        return PyLong_FromLong(i);
     if (enif_get_uint64(c->env, term, &u))
         return PyLong_FromUnsignedLongLong(u);
     return epy_bigint_topy(c, term);
@@ -105,21 +106,37 @@ static PyObject *floating(epy_conv *c, ERL_NIF_TERM term)
     return PyFloat_FromDouble(d);
 }
 
-/* What is made at once; NULL with *container true: a list, tuple or map. */
-static PyObject *scalar(epy_conv *c, ERL_NIF_TERM term, bool *container)
+static bool is_container(ErlNifTermType type)
 {
-    *container = false;
-    switch (enif_term_type(c->env, term)) {
+    return type == ERL_NIF_TERM_TYPE_LIST || type == ERL_NIF_TERM_TYPE_TUPLE ||
+           type == ERL_NIF_TERM_TYPE_MAP;
+}
+
+/* Of any type but those of containers. */
+static PyObject *scalar(epy_conv *c, ERL_NIF_TERM term, ErlNifTermType type)
+{
+    switch ((int)type) {
     case ERL_NIF_TERM_TYPE_INTEGER: return integer(c, term);
     case ERL_NIF_TERM_TYPE_FLOAT: return floating(c, term);
     case ERL_NIF_TERM_TYPE_ATOM: return atom(c, term);
     case ERL_NIF_TERM_TYPE_BITSTRING: return binary(c, term);
     case ERL_NIF_TERM_TYPE_REFERENCE: return reference(c, term);
-    case ERL_NIF_TERM_TYPE_LIST:
-    case ERL_NIF_TERM_TYPE_TUPLE:
-    case ERL_NIF_TERM_TYPE_MAP: *container = true; return NULL;
     default: return epy_term_object(c, term);
     }
+}
+
+/* Is it a number of this type, which the one before was?  It costs less to try than to ask. */
+static inline bool number(epy_conv *c, ERL_NIF_TERM term, ErlNifTermType type, PyObject **value)
+{
+    long i;
+    double d;
+    if (type == ERL_NIF_TERM_TYPE_INTEGER && enif_get_long(c->env, term, &i))
+        *value = PyLong_FromLong(i);
+    else if (type == ERL_NIF_TERM_TYPE_FLOAT && enif_get_double(c->env, term, &d))
+        *value = PyFloat_FromDouble(d);
+    else
+        return false;
+    return true;
 }
 
 /* {bytes, B} and {buffer, B} are instructions; 0: this is none. */
@@ -152,12 +169,27 @@ static bool is_hashable(ErlNifEnv *env, ERL_NIF_TERM term, int depth)
     return !enif_get_list_length(env, term, &length) && !enif_is_map(env, term);
 }
 
-static PyObject **kept_place(work *w, const ErlNifBinary *bin)
+/* Of the length and the bytes, eight at a time; the last eight may overlap those before. */
+static size_t kept_hash(const ErlNifBinary *bin)
 {
-    size_t h = bin->size;
-    for (size_t i = 0; i < bin->size; i++)
-        h = h * 31 + bin->data[i];
-    return &w->keys[h & (KEYS_KEPT - 1)];
+    uint64_t h = bin->size, eight = 0;
+    const unsigned char *data = bin->data;
+    size_t i = 0;
+    for (; i + 8 < bin->size; i += 8) {
+        memcpy(&eight, data + i, 8);
+        h = (h ^ eight) * UINT64_C(0x9E3779B97F4A7C15);
+    }
+    if (bin->size >= 8) {
+        memcpy(&eight, data + bin->size - 8, 8);
+    } else if (bin->size >= 4) {
+        uint32_t first, last;
+        memcpy(&first, data, 4);
+        memcpy(&last, data + bin->size - 4, 4);
+        eight = (uint64_t)first << 32 | last;
+    } else
+        for (; i < bin->size; i++)
+            eight = eight << 8 | data[i];
+    return ((h ^ eight) * UINT64_C(0x9E3779B97F4A7C15)) >> 40;
 }
 
 static bool is_text_of(PyObject *text, const ErlNifBinary *bin)
@@ -167,23 +199,24 @@ static bool is_text_of(PyObject *text, const ErlNifBinary *bin)
 }
 
 /* The maps of a list mostly have the same keys, of which one object each is enough: it knows
- * its hash, and is found at once.  NULL without an exception: not such a key. */
-static PyObject *kept_key(work *w, ERL_NIF_TERM term)
+ * its hash, and is found at once. */
+static PyObject *kept_text(work *w, const ErlNifBinary *bin)
 {
-    ErlNifBinary bin;
-    if (w->maps < 2 || w->c->flags & EPY_BINARY_BYTES ||
-        !enif_inspect_binary(w->c->env, term, &bin) || bin.size > KEY_KEPT_MAX)
-        return NULL;
     if (!w->keys)
         w->keys = PyMem_Calloc(KEYS_KEPT, sizeof *w->keys);
     if (!w->keys)
         return PyErr_NoMemory();
-    PyObject **place = kept_place(w, &bin);
-    if (*place && is_text_of(*place, &bin))
-        return Py_NewRef(*place);
-    PyObject *o = text(w->c, &bin);
-    if (o && PyUnicode_CheckExact(o))
-        Py_XSETREF(*place, Py_NewRef(o));
+    size_t home = kept_hash(bin), i = home;
+    while (i < home + KEY_PLACES && w->keys[i & (KEYS_KEPT - 1)]) {
+        PyObject *kept = w->keys[i++ & (KEYS_KEPT - 1)];
+        if (is_text_of(kept, bin))
+            return Py_NewRef(kept);
+    }
+    PyObject *o = text(w->c, bin);
+    if (o && PyUnicode_CheckExact(o)) {
+        i = i < home + KEY_PLACES ? i : home;
+        Py_XSETREF(w->keys[i & (KEYS_KEPT - 1)], Py_NewRef(o));
+    }
     return o;
 }
 
@@ -194,22 +227,22 @@ static void drop_keys(work *w)
     PyMem_Free(w->keys);
 }
 
-/* A key by itself: a container within it is a tuple. */
-static PyObject *key(epy_conv *c, ERL_NIF_TERM term)
+/* A key, of any term; one that is a binary is not kept.  A container within it is a tuple. */
+static PyObject *other_key(epy_conv *c, ERL_NIF_TERM term)
 {
     const ERL_NIF_TERM *elements;
     int n;
-    bool container;
-    PyObject *o = scalar(c, term, &container);
-    if (!container)
-        return o;
+    PyObject *o;
+    ErlNifTermType type = enif_term_type(c->env, term);
+    if (!is_container(type))
+        return scalar(c, term, type);
     if (!enif_get_tuple(c->env, term, &n, &elements) || !is_hashable(c->env, term, KEY_DEPTH))
         return epy_term_object(c, term);
     if (instruction(c, elements, n, &o) != 0)
         return o;
     o = PyTuple_New(n);
     for (int i = 0; o && i < n; i++) {
-        PyObject *item = key(c, elements[i]);
+        PyObject *item = other_key(c, elements[i]);
         if (item)
             PyTuple_SET_ITEM(o, i, item);
         else {
@@ -218,6 +251,16 @@ static PyObject *key(epy_conv *c, ERL_NIF_TERM term)
         }
     }
     return o;
+}
+
+static PyObject *key(work *w, const level *l, ERL_NIF_TERM term)
+{
+    ErlNifBinary bin;
+    epy_conv *c = w->c;
+    if (c->flags & EPY_BINARY_BYTES || !enif_inspect_binary(c->env, term, &bin))
+        return other_key(c, term);
+    bool keep = w->maps > 1 && l->n <= KEYS_KEPT && bin.size <= KEY_KEPT_MAX;
+    return keep ? kept_text(w, &bin) : text(c, &bin);
 }
 
 static int put_pair(epy_conv *c, PyObject *dict, PyObject *k, PyObject *value)
@@ -235,24 +278,34 @@ static int put_pair(epy_conv *c, PyObject *dict, PyObject *k, PyObject *value)
 
 /* ---- opening ---- */
 
-static int push(work *w, level l)
+/* A level for this object, which it steals; NULL: there is none, or no room. */
+static level *push(work *w, kind what, PyObject *object)
 {
-    if (!l.object || epy_room_for(&w->levels, 1, sizeof l) < 0) {
-        Py_XDECREF(l.object);
-        Py_XDECREF(l.decoder);
-        return -1;
+    if (!object || epy_room_for(&w->levels, 1, sizeof(level)) < 0) {
+        Py_XDECREF(object);
+        return NULL;
     }
     w->levels.n++;
-    *top(w) = l;
-    return 0;
+    level *l = top(w);
+    l->kind = what;
+    l->i = 0;
+    l->object = object;
+    l->decoder = l->key = NULL;
+    return l;
 }
 
 /* 1: it was made at once, as an improper list is. */
 static int open_list(work *w, ERL_NIF_TERM term, PyObject **value)
 {
     unsigned n;
-    if (enif_get_list_length(w->c->env, term, &n))
-        return push(w, (level){.kind = LIST, .n = n, .rest = term, .object = PyList_New(n)});
+    if (enif_get_list_length(w->c->env, term, &n)) {
+        level *l = push(w, LIST, PyList_New(n));
+        if (!l)
+            return -1;
+        l->n = n;
+        l->rest = term;
+        return 0;
+    }
     *value = epy_term_object(w->c, term);
     return *value ? 1 : -1;
 }
@@ -279,52 +332,63 @@ static int open_tuple(work *w, ERL_NIF_TERM term, PyObject **value)
     if (!decoder && PyErr_Occurred())
         return -1;
     int tag = decoder ? 1 : 0;
-    return push(w, (level){.kind = TUPLE, .n = n - tag, .elements = elements + tag,
-                           .decoder = decoder, .object = PyTuple_New(n - tag)});
+    level *l = push(w, TUPLE, PyTuple_New(n - tag));
+    if (!l) {
+        Py_XDECREF(decoder);
+        return -1;
+    }
+    l->n = n - tag;
+    l->elements = elements + tag;
+    l->decoder = decoder;
+    return 0;
 }
 
 static int open_map(work *w, ERL_NIF_TERM term)
 {
-    if (push(w, (level){.kind = MAP, .object = PyDict_New()}) < 0)
+    size_t n = 0;
+    level *l = push(w, MAP, PyDict_New());
+    if (!l)
         return -1;
-    enif_map_iterator_create(w->c->env, term, &top(w)->it, ERL_NIF_MAP_ITERATOR_FIRST);
+    enif_get_map_size(w->c->env, term, &n);
+    l->n = (Py_ssize_t)n;
+    enif_map_iterator_create(w->c->env, term, &l->it, ERL_NIF_MAP_ITERATOR_FIRST);
     w->maps++;
     return 0;
 }
 
-/* What scalar() found to be a container.  1 and *value: made at once; 0: opened; -1. */
-static int open_container(work *w, ERL_NIF_TERM term, PyObject **value)
+/* 1 and *value: made at once; 0: a container was opened; -1. */
+static int begin_as(work *w, ErlNifTermType type, ERL_NIF_TERM term, PyObject **value)
 {
-    switch (enif_term_type(w->c->env, term)) {
+    switch ((int)type) {
     case ERL_NIF_TERM_TYPE_LIST: return open_list(w, term, value);
     case ERL_NIF_TERM_TYPE_TUPLE: return open_tuple(w, term, value);
-    default: return open_map(w, term);
+    case ERL_NIF_TERM_TYPE_MAP: return open_map(w, term);
+    default: *value = scalar(w->c, term, type); return *value ? 1 : -1;
     }
 }
 
-/* The same of any term. */
 static int begin(work *w, ERL_NIF_TERM term, PyObject **value)
 {
-    bool container;
-    *value = scalar(w->c, term, &container);
-    return *value ? 1 : container ? open_container(w, term, value) : -1;
+    return begin_as(w, enif_term_type(w->c->env, term), term, value);
 }
 
 /* ---- filling.  1: the container on top is full; 0: another was opened on top of it; -1. ---- */
 
 static int fill_list(work *w, level *l)
 {
-    ERL_NIF_TERM head, rest = l->rest;
+    epy_conv *c = w->c;
+    ERL_NIF_TERM head;
+    ErlNifTermType type = ERL_NIF_TERM_TYPE_LIST; /* of the item before: anything but a number */
     PyObject *value;
-    while (enif_get_list_cell(w->c->env, rest, &head, &rest)) {
-        bool container;
-        value = scalar(w->c, head, &container);
-        if (!value) {
-            l->rest = rest;
-            int r = container ? open_container(w, head, &value) : -1;
+    while (enif_get_list_cell(c->env, l->rest, &head, &l->rest)) {
+        if (!number(c, head, type, &value)) {
+            type = enif_term_type(c->env, head);
+            int r = begin_as(w, type, head, &value);
             if (r <= 0)
                 return r;
         }
+        if (!value)
+            return -1;
         PyList_SET_ITEM(l->object, l->i++, value);
     }
     return 1;
@@ -361,9 +425,7 @@ static int fill_map(work *w, level *l)
     PyObject *value;
     while (enif_map_iterator_get_pair(w->c->env, &l->it, &l->rest, &term)) {
         enif_map_iterator_next(w->c->env, &l->it);
-        l->key = kept_key(w, l->rest);
-        if (!l->key && !PyErr_Occurred())
-            l->key = key(w->c, l->rest);
+        l->key = key(w, l, l->rest);
         if (!l->key) {
             epy_conv_at_pair(w->c, epy_atom.key, l->rest);
             return -1;

@@ -5,6 +5,10 @@
  * The containers that are open stand on a stack, the innermost on top, and the terms that
  * were made of their items on another.  When a container is through, its terms become one.
  *
+ * Where a large map cannot be made at once (epy_map), what its steps leave behind would go
+ * to the process that gets it, and be ten times as much as the map.  So such a map and all
+ * in it are made in an environment of their own, and copied from there when it is whole.
+ *
  * The contents of a dict are taken all at once, as another thread or an encoder may change
  * it meanwhile.  Lists are read item by item: one that becomes shorter ends there.
  */
@@ -24,6 +28,8 @@
 #define ENCODINGS_MAX 100  /* of one object by another */
 #define LEVELS_MADE_MAX 10000 /* containers within each other that encoders made */
 #define NEAR 32            /* levels that are looked through for a cycle one by one */
+#define KEYS_KEPT 128      /* a power of two */
+#define KEY_PLACES 4       /* of each key */
 
 typedef enum kind { LIST, TUPLE, DICT } kind;
 
@@ -36,12 +42,27 @@ typedef struct level {
     size_t first_object; /* DICT: of its contents */
 } level;
 
+typedef struct kept_key {
+    PyObject *text; /* strong */
+    ERL_NIF_TERM term;
+} kept_key;
+
+/* What is kept of the dicts before, which mostly have the same keys. */
+typedef struct kept {
+    epy_map_shape shape; /* of the last one */
+    kept_key keys[KEYS_KEPT]; /* by a hash of their addresses, or close behind */
+} kept;
+
 typedef struct work {
     epy_conv *c;
     epy_room levels, terms, objects; /* level; ERL_NIF_TERM; PyObject *, strong */
     Py_ssize_t made;     /* levels that encoders made */
     PyObject **open;     /* hash set of the containers from level NEAR on; borrowed */
     size_t open_mask;
+    unsigned dicts;      /* that were opened before keys were kept */
+    kept *kept;          /* terms of c->env; or NULL */
+    ErlNifEnv *outer;    /* that of the result, while a map is made in one of its own; or NULL */
+    size_t outer_levels; /* those below that map */
 } work;
 
 static level *level_at(const work *w, size_t i)
@@ -68,6 +89,7 @@ static PyObject **objects(const work *w)
 
 int epy_toterm_bytes(epy_conv *c, const char *data, size_t size, ERL_NIF_TERM *term)
 {
+    epy_toterm_room(c->env);
     unsigned char *p = enif_make_new_binary(c->env, size, term);
     if (!p) {
         PyErr_NoMemory();
@@ -77,7 +99,7 @@ int epy_toterm_bytes(epy_conv *c, const char *data, size_t size, ERL_NIF_TERM *t
     return 0;
 }
 
-static int text(epy_conv *c, PyObject *o, ERL_NIF_TERM *term)
+static int text_term(epy_conv *c, PyObject *o, ERL_NIF_TERM *term)
 {
     Py_ssize_t size;
     const char *utf8 = PyUnicode_AsUTF8AndSize(o, &size);
@@ -135,7 +157,7 @@ static inline int exact(epy_conv *c, PyObject *o, ERL_NIF_TERM *term)
     if (type == &PyFloat_Type)
         return floating(c, o, term);
     if (type == &PyUnicode_Type)
-        return text(c, o, term);
+        return text_term(c, o, term);
     if (type == &PyList_Type || type == &PyTuple_Type || type == &PyDict_Type)
         return CONTAINER;
     if (type == (PyTypeObject *)c->interp->objects.atom_type)
@@ -167,7 +189,7 @@ static int as_base(epy_conv *c, PyObject *o, ERL_NIF_TERM *term)
     if (PyLong_Check(o))
         return integer(c, o, term);
     if (PyUnicode_Check(o))
-        return text(c, o, term);
+        return text_term(c, o, term);
     if (PyFloat_Check(o))
         return floating(c, o, term);
     if (PyBytes_Check(o))
@@ -263,7 +285,89 @@ static bool is_open(const work *w, const PyObject *o)
     return n > NEAR && in_set(w, o);
 }
 
+/* ---- keys of dicts ---- */
+
+static void drop_kept(work *w)
+{
+    for (int i = 0; w->kept && i < KEYS_KEPT; i++)
+        Py_XDECREF(w->kept->keys[i].text);
+    PyMem_Free(w->kept);
+    w->kept = NULL;
+}
+
+/* Where the key is, or may be put. */
+static kept_key *place_of(const work *w, const PyObject *text)
+{
+    size_t home = (uintptr_t)text / 16 * UINT64_C(0x9E3779B97F4A7C15) >> 32;
+    for (size_t i = home; i < home + KEY_PLACES; i++) {
+        kept_key *k = &w->kept->keys[i & (KEYS_KEPT - 1)];
+        if (!k->text || k->text == text)
+            return k;
+    }
+    return &w->kept->keys[home & (KEYS_KEPT - 1)];
+}
+
+/* Steals the key. */
+static int kept_term(work *w, PyObject *text, ERL_NIF_TERM *term)
+{
+    kept_key *k = place_of(w, text);
+    if (k->text == text) {
+        *term = k->term;
+        Py_DECREF(text);
+        return 0;
+    }
+    if (text_term(w->c, text, term) < 0) {
+        Py_DECREF(text);
+        return -1;
+    }
+    k->term = *term;
+    Py_XSETREF(k->text, text);
+    return 0;
+}
+
+/* ---- maps in an environment of their own ---- */
+
+/* The map that is about to be opened, unless it is in another such map. */
+static int enter(work *w, const level *l)
+{
+    if (l->kind != DICT || w->outer || epy_map_at_once((size_t)l->n / 2))
+        return 0;
+    ErlNifEnv *env = enif_alloc_env();
+    if (!env) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    w->outer = w->c->env;
+    w->outer_levels = w->levels.n;
+    drop_kept(w);
+    w->c->env = env;
+    return 0;
+}
+
+/* Was the last level that was closed this map? */
+static bool has_left(const work *w)
+{
+    return w->outer && w->outer_levels == w->levels.n;
+}
+
+/* Takes this term along; the others are gone. */
+static ERL_NIF_TERM leave(work *w, ERL_NIF_TERM term)
+{
+    ERL_NIF_TERM copy = enif_make_copy(w->outer, term);
+    drop_kept(w);
+    enif_free_env(w->c->env);
+    w->c->env = w->outer;
+    w->outer = NULL;
+    return copy;
+}
+
 /* ---- opening ---- */
+
+static void drop_contents(work *w, size_t n)
+{
+    while (w->objects.n > n)
+        Py_DECREF(objects(w)[--w->objects.n]);
+}
 
 /* All of the contents at once: first the keys, then the values. */
 static int take_contents(work *w, level *l)
@@ -274,7 +378,6 @@ static int take_contents(work *w, level *l)
         if (epy_room_for(&w->objects, 2 * (size_t)n, sizeof(PyObject *)) < 0)
             return -1;
     } while (!epy_dict_contents(l->object, n, objects(w) + w->objects.n));
-    l->first_object = w->objects.n;
     l->n = 2 * n;
     w->objects.n += 2 * (size_t)n;
     return 0;
@@ -309,31 +412,61 @@ static int list_of_set(PyObject **object)
     return 0;
 }
 
+/* Whether the container may be opened: not within itself, and not without an end. */
+static int check(work *w, PyObject *object, bool made)
+{
+    if (is_open(w, object))
+        return epy_conv_refuse(w->c, "an object of type '%.200s' contains itself",
+                               Py_TYPE(object)->tp_name);
+    if (made && w->made == LEVELS_MADE_MAX)
+        return epy_conv_refuse(w->c, "encoders made more than %d containers within each other",
+                               LEVELS_MADE_MAX);
+    return 0;
+}
+
+/* From the second dict on, of those that are not too large. */
+static int keep_keys(work *w, const level *l)
+{
+    if (l->kind != DICT || l->n > 2 * KEYS_KEPT || w->kept || w->dicts++ == 0)
+        return 0;
+    w->kept = PyMem_Calloc(1, sizeof *w->kept);
+    if (!w->kept)
+        PyErr_NoMemory();
+    return w->kept ? 0 : -1;
+}
+
+/* What is to be done before the level counts. */
+static int prepare(work *w, level *l)
+{
+    if ((w->levels.n >= NEAR && grow_set(w) < 0) || list_of_set(&l->object) < 0 ||
+        measure(w, l) < 0)
+        return -1;
+    if (epy_room_for(&w->terms, (size_t)l->n + 1, sizeof(ERL_NIF_TERM)) < 0 ||
+        keep_keys(w, l) < 0 || enter(w, l) < 0) {
+        drop_contents(w, l->first_object);
+        return -1;
+    }
+    return 0;
+}
+
 /* Opens a container, whose reference it steals. */
 static int open_container(work *w, PyObject *object, bool made)
 {
-    level l = {.made = made, .object = object, .first_term = w->terms.n};
-    int r = -1;
-    if (is_open(w, object))
-        epy_conv_refuse(w->c, "an object of type '%.200s' contains itself",
-                        Py_TYPE(object)->tp_name);
-    else if (made && w->made == LEVELS_MADE_MAX)
-        epy_conv_refuse(w->c, "encoders made more than %d containers within each other",
-                        LEVELS_MADE_MAX);
-    else if (epy_room_for(&w->levels, 1, sizeof l) == 0 &&
-             (w->levels.n < NEAR || grow_set(w) == 0) && list_of_set(&l.object) == 0)
-        r = measure(w, &l);
-    if (r == 0 && epy_room_for(&w->terms, (size_t)l.n + 1, sizeof(ERL_NIF_TERM)) < 0)
-        r = -1;
-    if (r < 0) {
-        Py_DECREF(l.object);
+    if (check(w, object, made) < 0 || epy_room_for(&w->levels, 1, sizeof(level)) < 0) {
+        Py_DECREF(object);
+        return -1;
+    }
+    level *l = level_at(w, w->levels.n);
+    *l = (level){.made = made, .object = object, .first_term = w->terms.n,
+                 .first_object = w->objects.n};
+    if (prepare(w, l) < 0) {
+        Py_DECREF(l->object);
         return -1;
     }
     if (w->levels.n >= NEAR)
-        put_in_set(w, l.object);
+        put_in_set(w, l->object);
     w->made += made;
     w->levels.n++;
-    *top(w) = l;
     return 0;
 }
 
@@ -372,13 +505,30 @@ static int begin(work *w, PyObject *object)
     return r;
 }
 
+/* The same of a key. */
+static int begin_key(work *w, const level *l, PyObject *object)
+{
+    ERL_NIF_TERM term;
+    if (!w->kept || l->n > 2 * KEYS_KEPT || !PyUnicode_CheckExact(object))
+        return begin(w, object);
+    if (kept_term(w, object, &term) < 0)
+        return -1;
+    push_term(w, term);
+    return MADE;
+}
+
+static bool is_at_key(const level *l)
+{
+    return l->kind == DICT && l->i < l->n / 2;
+}
+
 /* What is on top until another container is opened, or to its end: MADE. */
 static int go_on(work *w)
 {
     PyObject *item;
     level *l = top(w);
     while ((item = next(w, l))) {
-        int r = begin(w, item);
+        int r = is_at_key(l) ? begin_key(w, l, item) : begin(w, item);
         if (r != MADE)
             return r;
         l->i++;
@@ -390,7 +540,7 @@ static int make_map(work *w, const level *l, ERL_NIF_TERM *term)
 {
     ERL_NIF_TERM *keys = terms(w) + l->first_term;
     size_t n = (size_t)l->n / 2;
-    return epy_map_make(w->c->env, keys, keys + n, n, term)
+    return epy_map_make(w->c->env, w->kept ? &w->kept->shape : NULL, keys, keys + n, n, term)
                ? 0
                : epy_conv_refuse(w->c, "two keys of a dict are equal in Erlang");
 }
@@ -400,8 +550,7 @@ static void clear(work *w, level *l)
     if (w->levels.n > NEAR && w->open)
         take_from_set(w, l->object);
     if (l->kind == DICT)
-        while (w->objects.n > l->first_object)
-            Py_DECREF(objects(w)[--w->objects.n]);
+        drop_contents(w, l->first_object);
     w->made -= l->made;
     Py_DECREF(l->object);
     w->levels.n--;
@@ -420,7 +569,7 @@ static int finish(work *w)
                                : enif_make_tuple_from_array(w->c->env, first, n);
     w->terms.n = l->first_term;
     clear(w, l);
-    push_term(w, term);
+    push_term(w, has_left(w) ? leave(w, term) : term);
     return 0;
 }
 
@@ -429,7 +578,7 @@ static void tell_step(work *w, const level *l)
 {
     if (l->kind != DICT)
         epy_conv_at_index(w->c, l->i);
-    else if (l->i < l->n / 2)
+    else if (is_at_key(l))
         epy_conv_at(w->c, epy_atom.key);
     else if (l->i < l->n)
         epy_conv_at_pair(w->c, epy_atom.value,
@@ -441,6 +590,8 @@ static void unwind(work *w)
     while (w->levels.n > 0) {
         tell_step(w, top(w));
         clear(w, top(w));
+        if (has_left(w))
+            w->c->where = leave(w, w->c->where);
     }
 }
 
@@ -471,6 +622,7 @@ static int convert(epy_conv *c, PyObject *o, ERL_NIF_TERM *term)
     else
         *term = terms(&w)[0];
     PyMem_Free(w.open);
+    drop_kept(&w);
     epy_room_free(&w.objects);
     epy_room_free(&w.terms);
     epy_room_free(&w.levels);

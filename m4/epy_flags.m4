@@ -80,7 +80,9 @@ AS_IF([test "$enable_perf_build" != no],
 AS_IF([test "$enable_debug" != no],
   [EPY_EXTRA_CPPFLAGS="$EPY_EXTRA_CPPFLAGS -DEPY_DEBUG=1"
    EPY_WERROR=-Werror
-   EPY_ERLC_WERROR=-Werror])
+   EPY_ERLC_WERROR=-Werror],
+  [dnl For the checks in the macros of Python's headers.
+   EPY_EXTRA_CPPFLAGS="$EPY_EXTRA_CPPFLAGS -DNDEBUG"])
 
 AS_IF([test "$enable_sanitizer" != no],
   [AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[

@@ -130,7 +130,8 @@ the_metadata_tell_where_it_comes_from(Config) ->
     %% Python's clock and Erlang's are the same, but for the corrections that Erlang makes.
     ?assert(abs(Time - Before) < 60000000 orelse {Before, Time}),
     %% Formatters can print it as any other.
-    Line = unicode:characters_to_binary(logger_formatter:format(Event, #{template => [time, " ", file, ":", line, " ", level, " ", msg]})),
+    Template = [time, " ", file, ":", line, " ", level, " ", msg],
+    Line = unicode:characters_to_binary(logger_formatter:format(Event, #{template => Template})),
     ?assertMatch({match, _}, re:run(Line, "logs_here.py:3 info from line 3")).
 
 extra_fields_are_metadata(_Config) ->

@@ -72,7 +72,9 @@
          a_decoder_that_fails_fails_the_call/1,
          a_decoder_of_an_instruction_is_refused/1]).
 -export([a_dict_that_changes_while_it_is_converted_harms_nothing/1,
-         large_dicts_come_back/1]).
+         large_dicts_come_back/1,
+         large_dicts_within_each_other_come_back/1,
+         dicts_with_the_same_keys_come_back/1]).
 -export([values_nested_10000_deep_come_back/1,
          a_value_nested_a_million_deep_comes_back/1,
          an_object_nested_a_million_deep_becomes_a_term/1,
@@ -1010,6 +1012,29 @@ large_dicts_come_back(_Config) ->
          {ok, Map} = py:eval(<<"{i: str(i) for i in range(n)}">>, #{n => N}),
          N = map_size(Map),
          true = lists:all(fun({K, V}) -> V =:= integer_to_binary(K) end, maps:to_list(Map))
-     end || N <- [31, 32, 33, 34, 100, 10000]],
-    {error, {conversion, _, [result]}} =
-        py:eval(<<"{**{i: 0 for i in range(100)}, 'a': 1, b'a': 2}">>).
+     end || N <- [0, 1, 2, 31, 32, 33, 34, 100, 127, 128, 129, 130, 257, 10000]],
+    [?REFUSED([result]) = py:eval(<<"{**{i: 0 for i in range(n)}, 'a': 1, b'a': 2}">>, #{n => N})
+     || N <- [2, 29, 30, 31, 100, 125, 126, 127, 128, 1000]],
+    ok.
+
+large_dicts_within_each_other_come_back(_Config) ->
+    Entries = maps:from_list([{<<"k", (integer_to_binary(I))/binary>>, I} || I <- lists:seq(0, 149)]),
+    ok = py:exec(<<"def entries(): return {'k%d' % i: i for i in range(150)}\n"
+                   "def deep(n, x):\n"
+                   "    for i in range(n): x = {**entries(), 'in': [x]}\n"
+                   "    return x\n">>),
+    Nested = lists:foldl(fun(_, In) -> Entries#{<<"in">> => [In]} end, Entries, lists:seq(1, 20)),
+    {ok, Nested} = py:eval(<<"deep(20, entries())">>),
+    ?REFUSED([result, {value, <<"in">>}, 1, {value, <<"in">>}, 1]) = py:eval(<<"deep(2, '\\ud800')">>).
+
+%% Many with the same keys, and with those in another order.
+dicts_with_the_same_keys_come_back(_Config) ->
+    [begin
+         Rows = [maps:from_list([{<<"c", (integer_to_binary(J))/binary>>, {I, J}} || J <- lists:seq(1, K)])
+                 || I <- lists:seq(1, 50)],
+         {ok, Rows} = py:eval(<<"[{'c%d' % j: (i, j) for j in range(1, k + 1)} for i in range(1, 51)]">>, #{k => K}),
+         {ok, Rows} = py:eval(<<"[{x: r[x] for x in (list(r) if i % 2 else list(r)[::-1])} for i, r in enumerate(rows)]">>,
+                              #{rows => Rows}),
+         {ok, Rows} = py:call(copy, copy, [Rows])
+     end || K <- [1, 2, 5, 17, 31, 32, 33, 128, 129]],
+    ok.

@@ -26,9 +26,9 @@ killed() ->
     run(fun(Seconds, Seed) ->
                 {ok, _} = application:ensure_all_started(erlang_python),
                 %% What is made at the first time stays.
-                _ = py_load:run(#{seconds => ?WARM_UP * ?ROUND, seed => Seed, processes => 40}),
+                _ = py_load:run(#{seconds => ?WARM_UP * ?ROUND, seed => Seed, processes => 40, back => true}),
                 Before = py_load:state(),
-                Counts = py_load:run(#{seconds => Seconds, seed => Seed + 1, processes => 40}),
+                Counts = py_load:run(#{seconds => Seconds, seed => Seed + 1, processes => 40, back => true}),
                 Killed = maps:get(killed, Counts),
                 io:format("~b calls, ~b timeouts, ~b killed~n", [sum(right, Counts), sum(timeout, Counts), Killed]),
                 ok = py_load:check_state(py_load:state(), Before),
@@ -51,7 +51,7 @@ rounds(N, End, Seed, Baseline0) ->
     {ok, _} = application:ensure_all_started(erlang_python),
     %% With and without a line for the slots.
     ok = py_semaphore:set_max_concurrent(case N rem 2 of 0 -> 1000; 1 -> 5 end),
-    Counts = py_load:run(#{seconds => ?ROUND, seed => Seed + N, processes => 10 + N rem 40}),
+    Counts = py_load:run(#{seconds => ?ROUND, seed => Seed + N, processes => 10 + N rem 40, back => true}),
     stop_under_load(Seed + N),
     Now = {py_test:threads(), py_test:resident() div 1024},
     Baseline = check_growth(N, Now, Baseline0),
@@ -66,8 +66,9 @@ rounds(N, End, Seed, Baseline0) ->
 %% Each call gives one answer, whatever the application does.
 stop_under_load(Seed) ->
     rand:seed(exsss, Seed),
+    ok = py:register_function(stress_echo, fun([X]) -> X end),
     Workers = [py_test:worker() || _ <- lists:seq(1, 20)],
-    [py_test:start(W, fun() -> until_it_stops(0) end) || W <- Workers],
+    [py_test:start(W, fun() -> ok = py:exec(code()), until_it_stops(0) end) || W <- Workers],
     timer:sleep(rand:uniform(100)),
     ok = application:stop(erlang_python),
     [{stopped, []} = py_test:answer(W) || W <- Workers],
@@ -77,18 +78,34 @@ stop_under_load(Seed) ->
     [py_test:end_worker(W) || W <- Workers],
     ok.
 
+code() ->
+    <<"import asyncio, erlang, threading\n"
+      "def thread():\n"
+      "    t = threading.Thread(target=count)\n"
+      "    t.start()\n"
+      "    t.join()\n"
+      "def count():\n"
+      "    try: erlang.state_incr('stress', erlang.call('stress_echo', 1))\n"
+      "    except (erlang.Error, erlang.ProcessError, erlang.Cancelled): pass\n"
+      "async def task(): return await erlang.async_call('stress_echo', 1)\n"
+      "def tasks(): return asyncio.run(task())\n">>.
+
 until_it_stops(N) ->
-    Answer = case N rem 6 of
+    Answer = case N rem 8 of
                  0 -> py:call(math, sqrt, [16]);
                  1 -> py:call(time, sleep, [0.01], #{}, 5);
                  2 -> py:eval(<<"sum(range(1000))">>);
                  3 -> py:call(io, math, sqrt, [16]);
                  4 -> py:await(py:spawn_call(math, sqrt, [16]));
-                 5 -> first(py:parallel([{math, sqrt, [16]}, {math, sqrt, [25]}]))
+                 5 -> first(py:parallel([{math, sqrt, [16]}, {math, sqrt, [25]}]));
+                 6 -> py:call('__main__', thread, []);
+                 7 -> py:call('__main__', tasks, [])
              end,
     case Answer of
         {error, Reason} when Reason =:= not_running; Reason =:= cancelled -> {stopped, py_test:messages()};
         {error, timeout} -> until_it_stops(N + 1);
+        %% The loop heard of it first, or the call began after it.
+        {error, {Type, _}} when N rem 8 =:= 7, Type =:= 'Error' orelse Type =:= 'ProcessError' -> until_it_stops(N + 1);
         {ok, _} -> until_it_stops(N + 1)
     end.
 

@@ -101,13 +101,29 @@ ERL_NIF_TERM epy_atom_from_utf8(const char *utf8, size_t size)
     return make(utf8, size, false);
 }
 
+static const char *utf8_of(PyObject *text, Py_ssize_t *size)
+{
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, size);
+    if (!utf8)
+        PyErr_Clear(); /* a lone surrogate: no atom has such a name */
+    return utf8;
+}
+
 ERL_NIF_TERM epy_atom_from_text(PyObject *text)
 {
     Py_ssize_t size;
-    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &size);
-    if (!utf8) {
-        PyErr_Clear(); /* a lone surrogate: no atom has such a name */
+    const char *utf8 = utf8_of(text, &size);
+    return utf8 ? epy_atom_from_utf8(utf8, (size_t)size) : 0;
+}
+
+ERL_NIF_TERM epy_atom_existing(ErlNifEnv *env, PyObject *text)
+{
+    Py_ssize_t size;
+    ERL_NIF_TERM atom;
+    const char *utf8 = utf8_of(text, &size);
+    if (!utf8 || size > 4 * 255)
         return 0;
-    }
-    return epy_atom_from_utf8(utf8, (size_t)size);
+    if (!PyUnicode_IS_ASCII(text))
+        return make(utf8, (size_t)size, true);
+    return enif_make_existing_atom_len(env, utf8, (size_t)size, &atom, ERL_NIF_LATIN1) ? atom : 0;
 }

@@ -87,7 +87,10 @@ EPY_GIL EPY_NEWREF PyObject *epy_atom_text(ERL_NIF_TERM atom);
  * the node's atoms (R7).  No Python exception is set. */
 EPY_GIL ERL_NIF_TERM epy_atom_from_text(PyObject *text);
 
-/* The same of UTF-8. */
+/* The atom of this text if it exists, else 0.  No Python exception is set. */
+EPY_GIL ERL_NIF_TERM epy_atom_existing(ErlNifEnv *env, PyObject *text);
+
+/* As epy_atom_from_text(), of UTF-8. */
 EPY_ANY ERL_NIF_TERM epy_atom_from_utf8(const char *utf8, size_t size);
 
 #define EPY_NEW_ATOMS_MAX 65536

@@ -10,13 +10,12 @@
 
 #include <stdlib.h>
 
-#define SPIN_NS 20000 /* see epy_callback.c */
-
 typedef struct place {
     epy_call *call; /* constant, strong */
 } place;
 
 static ErlNifResourceType *place_type;
+static _Atomic uint64_t last_id;
 
 /* ---- life ---- */
 
@@ -46,6 +45,7 @@ static epy_call *new_call(epy_interp *interp, struct epy_mailbox *mailbox)
     atomic_init(&call->refs, 1);
     call->interp = interp;
     epy_frames_init(&call->frames);
+    call->id = atomic_fetch_add(&last_id, 1) + 1;
     call->mailbox = mailbox;
     if (mailbox)
         epy_mailbox_keep(mailbox);
@@ -56,8 +56,7 @@ static epy_call *new_call(epy_interp *interp, struct epy_mailbox *mailbox)
     return NULL;
 }
 
-/* It has ended: nobody needs to end it any more. */
-static void unlink_call(epy_call *call)
+void epy_call_unlink(epy_call *call)
 {
     pthread_mutex_lock(&call->interp->calls_lock);
     if (call->link) {
@@ -184,7 +183,7 @@ static void refuse(epy_interp *interp)
 static void wait_detached(epy_call *call, epy_frame *f)
 {
     PyThreadState *ts = PyEval_SaveThread();
-    (void)epy_frame_spin(f, SPIN_NS);
+    (void)epy_callback_spin(call->interp, f);
     (void)epy_frame_wait(&call->frames, f); /* nothing is nested here: it has ended */
     PyEval_RestoreThread(ts);
 }
@@ -200,7 +199,7 @@ static PyObject *wait_answer(epy_call *call, outgoing *out)
     }
     wait_detached(call, &f);
     if (f.cancelled)
-        PyErr_SetString(interp->objects.cancelled, "the application erlang_python stops");
+        PyErr_SetString(interp->objects.cancelled, "the application erlang_python or the interpreter ends");
     else
         result = epy_callback_outcome(interp, f.answer.env, f.answer.term, NULL);
     if (f.answer.env)
@@ -208,39 +207,49 @@ static PyObject *wait_answer(epy_call *call, outgoing *out)
     return result;
 }
 
-PyObject *epy_call_wait(epy_interp *interp, ErlNifEnv *env, const ERL_NIF_TERM function[2])
+PyObject *epy_call_wait(epy_interp *interp, ErlNifEnv *env, const epy_calling *calling)
 {
     epy_call *call = new_call(interp, NULL);
     if (!call)
         return NULL;
     outgoing out = {.call = call, .env = env};
-    out.message = epy_callback_message(interp, env, epy_atom.thread, make_place(env, call), function);
+    out.message = epy_callback_message(env, epy_atom.thread, make_place(env, call), calling);
     PyObject *result = wait_answer(call, &out);
-    unlink_call(call);
+    epy_call_unlink(call);
     epy_call_put(call);
     return result;
 }
 
-epy_call *epy_call_post(epy_interp *interp, ErlNifEnv *env, const ERL_NIF_TERM function[2],
-                        struct epy_mailbox *mailbox, ErlNifEnv *place_env, ERL_NIF_TERM *term)
+epy_call *epy_call_post(epy_interp *interp, ErlNifEnv *env, const epy_calling *calling,
+                        struct epy_mailbox *mailbox)
 {
     epy_call *call = new_call(interp, mailbox);
     if (!call)
         return NULL;
-    ERL_NIF_TERM at = make_place(env, call);
-    *term = enif_make_copy(place_env, at);
     outgoing out = {.call = call, .env = env};
-    out.message = epy_callback_message(interp, env, epy_atom.async, at, function);
+    ERL_NIF_TERM tag = enif_make_tuple2(env, epy_atom.async, enif_make_uint64(env, call->id));
+    out.message = epy_callback_message(env, tag, make_place(env, call), calling);
     if (send_message(&out))
         return call;
     refuse(interp);
-    (void)epy_call_cancel(call);
+    atomic_store(&call->ended, true);
+    epy_call_unlink(call);
     epy_call_put(call);
     return NULL;
 }
 
 bool epy_call_cancel(epy_call *call)
 {
-    unlink_call(call);
-    return !atomic_exchange(&call->ended, true);
+    ErlNifPid server;
+    epy_call_unlink(call);
+    if (atomic_exchange(&call->ended, true))
+        return false;
+    ErlNifEnv *env = enif_alloc_env();
+    if (env && enif_whereis_pid(NULL, epy_atom.py_async, &server)) /* else it is over anyway */
+        enif_send(NULL, &server, env,
+                  enif_make_tuple2(env, epy_atom.cancel_callback,
+                                   enif_make_uint64(env, call->id)));
+    if (env)
+        enif_free_env(env);
+    return true;
 }

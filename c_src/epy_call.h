@@ -14,12 +14,14 @@
 #include "epy_frame.h"
 #include "epy_interp.h"
 
+struct epy_calling;
 struct epy_mailbox;
 
 typedef struct epy_call {
     atomic_int refs;      /* of the waiting side and of the resource */
     epy_interp *interp;   /* constant; interpreters are never freed */
     struct epy_call *next, **link; /* interp->calls; under interp->calls_lock */
+    uint64_t id;          /* constant: what a cancel names */
     epy_frames frames;    /* a thread's, with the one frame in which it waits */
     struct epy_mailbox *mailbox;   /* constant, strong: a task's; NULL: a thread's */
     PyObject *object;     /* borrowed: the task's AsyncCall; of the thread that runs the loop */
@@ -32,15 +34,17 @@ EPY_ANY void epy_call_put(epy_call *call);
 
 /* Calls and waits: the thread's part.  `call`: function and arguments in env. */
 EPY_GIL EPY_NEWREF PyObject *epy_call_wait(epy_interp *interp, ErlNifEnv *env,
-                                           const ERL_NIF_TERM call[2]);
+                                           const struct epy_calling *calling);
 
-/* Calls, and has the answer put into the mailbox.  The call, with a reference for the caller, and
- * in *place its reference in place_env; or NULL with an exception set. */
-EPY_GIL epy_call *epy_call_post(epy_interp *interp, ErlNifEnv *env, const ERL_NIF_TERM call[2],
-                                struct epy_mailbox *mailbox, ErlNifEnv *place_env,
-                                ERL_NIF_TERM *place);
+/* Calls, and has the answer put into the mailbox.  The call, with a reference for the caller, or
+ * NULL with an exception set. */
+EPY_GIL epy_call *epy_call_post(epy_interp *interp, ErlNifEnv *env,
+                                const struct epy_calling *calling, struct epy_mailbox *mailbox);
 
-/* By the event loop's thread: the answer is not wanted any more.  False: it is there. */
+/* By the event loop's thread: the call needs no end any more, as its answer was taken. */
+EPY_ANY void epy_call_unlink(epy_call *call);
+
+/* By the same: the answer is not wanted any more, and the process is told.  False: it is there. */
 EPY_ANY bool epy_call_cancel(epy_call *call);
 
 /* py_nif:callback_return/2 with such a place.  *is: it is one. */

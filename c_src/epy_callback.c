@@ -11,8 +11,8 @@
 #include "epy_stats.h"
 #include "epy_trace.h"
 
-/* How long an executor looks out for the answer before it sleeps and lets another serve in its
- * place.  Most callbacks are short, and a wake-up costs more than they do. */
+/* How long a thread looks out for the answer before it sleeps, and an executor lets another serve
+ * in its place.  Most callbacks are short, and a wake-up costs more than they do. */
 #define SPIN_NS 20000
 
 /* ---- from schedulers ---- */
@@ -31,22 +31,23 @@ bool epy_callback_return(epy_executor *ex, uint64_t serial, ERL_NIF_TERM outcome
 
 /* ---- the message ---- */
 
-int epy_callback_convert(epy_conv *c, PyObject *function, PyObject *args, ERL_NIF_TERM terms[2])
+int epy_callback_convert(epy_conv *c, PyObject *function, PyObject *args, epy_calling *calling)
 {
     PyObject *list = PySequence_List(args);
-    int r = list ? epy_toterm(c, function, &terms[0]) : -1;
+    int r = list ? epy_toterm(c, function, &calling->function) : -1;
     if (r == 0)
-        r = epy_toterm(c, list, &terms[1]);
+        r = epy_toterm(c, list, &calling->args);
+    calling->trace = r == 0 ? epy_trace_current(c->interp, c->env) : 0;
     Py_XDECREF(list);
     return r;
 }
 
-ERL_NIF_TERM epy_callback_message(epy_interp *interp, ErlNifEnv *env, ERL_NIF_TERM tag,
-                                  ERL_NIF_TERM place, const ERL_NIF_TERM call[2])
+ERL_NIF_TERM epy_callback_message(ErlNifEnv *env, ERL_NIF_TERM tag, ERL_NIF_TERM place,
+                                  const epy_calling *calling)
 {
-    ERL_NIF_TERM trace = epy_trace_current(interp, env);
-    return trace ? enif_make_tuple6(env, tag, epy_atom.callback, place, call[0], call[1], trace)
-                 : enif_make_tuple5(env, tag, epy_atom.callback, place, call[0], call[1]);
+    ERL_NIF_TERM parts[] = {tag,           epy_atom.callback, place, calling->function,
+                            calling->args, calling->trace};
+    return enif_make_tuple_from_array(env, parts, calling->trace ? 6 : 5);
 }
 
 /* Who runs the callback: the process that waits, or a server where none does. */
@@ -61,8 +62,8 @@ static bool callback_server(const epy_request *req, ErlNifEnv *env, ErlNifPid *p
 typedef struct outgoing {
     epy_executor *ex;
     epy_request *req;
-    ErlNifEnv *env; /* of both terms */
-    const ERL_NIF_TERM *call;
+    ErlNifEnv *env;
+    const epy_calling *calling;
 } outgoing;
 
 /* Unless the request was cancelled: a canceller that has been at the frames sees no message
@@ -78,13 +79,12 @@ static bool send_call(epy_frame *f, void *arg)
     ERL_NIF_TERM tag = enif_make_copy(out->env, out->req->tag);
     return callback_server(out->req, out->env, &server) &&
            enif_send(NULL, &server, out->env,
-                     epy_callback_message(out->ex->interp, out->env, tag, place, out->call));
+                     epy_callback_message(out->env, tag, place, out->calling));
 }
 
 /* ---- on the executor ---- */
 
-/* One of the threads of an interpreter at a time looks out without sleeping. */
-static bool spin(epy_interp *interp, epy_frame *f)
+bool epy_callback_spin(epy_interp *interp, epy_frame *f)
 {
     if (atomic_exchange(&interp->spinning, true))
         return false;
@@ -96,7 +96,7 @@ static bool spin(epy_interp *interp, epy_frame *f)
 static void run_nested(epy_executor *ex, epy_frame *f, epy_request *req)
 {
     epy_levels before;
-    epy_mode_enter_level(ex->tstate, &before);
+    epy_mode_enter_level(ex->tstate, epy_stack_left(), &before);
     Py_CLEAR(f->raised);
     epy_executor_run(ex, req);
     epy_mode_leave_level(ex->tstate, &before);
@@ -110,7 +110,7 @@ static void wait_in(epy_executor *ex, epy_frame *f)
     epy_fnode *nested;
     PyThreadState *ts = PyEval_SaveThread();
     for (;;) {
-        if (!spin(ex->interp, f) && !atomic_load(&ex->away)) {
+        if (!epy_callback_spin(ex->interp, f) && !atomic_load(&ex->away)) {
             epy_executor_leave_queue(ex);
             left = true;
         }
@@ -228,11 +228,12 @@ static int check(void)
 }
 
 /* Sends the call and waits; then the outcome is in the frame. */
-static int wait_outcome(epy_executor *ex, epy_frame *f, ErlNifEnv *env, const ERL_NIF_TERM call[2])
+static int wait_outcome(epy_executor *ex, epy_frame *f, ErlNifEnv *env,
+                        const epy_calling *calling)
 {
     PyObject *cancelled = ex->interp->objects.cancelled;
     epy_request *req = atomic_load(&ex->current);
-    outgoing out = {.ex = ex, .req = req, .env = env, .call = call};
+    outgoing out = {.ex = ex, .req = req, .env = env, .calling = calling};
     if (!epy_frame_open(&ex->frames, f, req, send_call, &out)) {
         PyErr_SetString(cancelled, "the caller of this request is gone");
         return -1;
@@ -246,11 +247,11 @@ static int wait_outcome(epy_executor *ex, epy_frame *f, ErlNifEnv *env, const ER
     return -1;
 }
 
-static PyObject *call_from_request(epy_executor *ex, ErlNifEnv *env, const ERL_NIF_TERM call[2])
+static PyObject *call_from_request(epy_executor *ex, ErlNifEnv *env, const epy_calling *calling)
 {
     PyObject *result = NULL;
     epy_frame f = {.owner = NULL};
-    if (wait_outcome(ex, &f, env, call) == 0)
+    if (wait_outcome(ex, &f, env, calling) == 0)
         result = epy_callback_outcome(ex->interp, f.answer.env, f.answer.term, f.raised);
     if (f.answer.env)
         enif_free_env(f.answer.env);
@@ -264,30 +265,37 @@ static bool serves(const epy_executor *ex, const epy_interp *interp)
     return ex && ex->interp == interp && atomic_load(&ex->current);
 }
 
-PyObject *epy_callback_terms(epy_interp *interp, ErlNifEnv *env, ERL_NIF_TERM function,
-                             ERL_NIF_TERM args)
+/* Frees env. */
+static PyObject *call(epy_interp *interp, ErlNifEnv *env, const epy_calling *calling)
 {
-    const ERL_NIF_TERM call[2] = {function, args};
-    PyObject *result = NULL;
-    if (check() == 0)
-        result = serves(epy_self, interp) ? call_from_request(epy_self, env, call)
-                                          : epy_call_wait(interp, env, call);
+    PyObject *result = serves(epy_self, interp) ? call_from_request(epy_self, env, calling)
+                                                : epy_call_wait(interp, env, calling);
     enif_free_env(env);
     return result;
 }
 
+PyObject *epy_callback_terms(epy_interp *interp, ErlNifEnv *env, ERL_NIF_TERM function,
+                             ERL_NIF_TERM args)
+{
+    epy_calling calling = {.function = function, .args = args};
+    if (check() == 0)
+        return call(interp, env, &calling);
+    enif_free_env(env);
+    return NULL;
+}
+
 PyObject *epy_callback_call(epy_interp *interp, PyObject *function, PyObject *args)
 {
-    ERL_NIF_TERM call[2];
+    epy_calling calling;
     epy_conv c;
     ErlNifEnv *env = check() == 0 ? enif_alloc_env() : NULL;
     if (!env)
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
     epy_conv_init(&c, interp, env);
-    int r = epy_callback_convert(&c, function, args, call);
+    int r = epy_callback_convert(&c, function, args, &calling);
     epy_conv_fini(&c);
     if (r == 0)
-        return epy_callback_terms(interp, env, call[0], call[1]);
+        return call(interp, env, &calling);
     enif_free_env(env);
     return NULL;
 }

@@ -9,6 +9,8 @@
 #include "epy_runtime.h"
 #include "epy_stats.h"
 
+#include <string.h>
+
 void epy_interp_init(epy_interp *interp, int id, bool own)
 {
     bool again = atomic_load(&interp->life) > 0;
@@ -88,6 +90,22 @@ static int hook_unraisable(epy_objects *o)
     return r;
 }
 
+/* What we keep in an own interpreter is needed as long as any of its threads runs: up to the
+ * moment when Python calls this, after it has joined them. */
+static int clear_at_exit(const epy_interp *interp)
+{
+    if (!interp->own)
+        return 0; /* it never ends */
+    PyObject *atexit = PyImport_ImportModule("atexit"), *r = NULL;
+    PyObject *clear = PyObject_GetAttrString(interp->objects.module, "clear_interpreter");
+    if (atexit && clear)
+        r = PyObject_CallMethod(atexit, "register", "O", clear);
+    Py_XDECREF(clear);
+    Py_XDECREF(atexit);
+    Py_XDECREF(r);
+    return r ? 0 : -1;
+}
+
 int epy_interp_setup(epy_interp *interp, const char *python_path)
 {
     interp->state = PyInterpreterState_Get();
@@ -97,7 +115,7 @@ int epy_interp_setup(epy_interp *interp, const char *python_path)
         prepend_path(python_path) < 0)
         return -1;
     interp->objects.module = PyImport_ImportModule("_erlang");
-    if (!interp->objects.module)
+    if (!interp->objects.module || clear_at_exit(interp) < 0)
         return -1;
     PyObject *package = PyImport_ImportModule("erlang");
     Py_XDECREF(package);
@@ -106,6 +124,8 @@ int epy_interp_setup(epy_interp *interp, const char *python_path)
 
 void epy_interp_clear(epy_interp *interp)
 {
+    if (!interp->objects.module)
+        return;
     /* The table knows it no more, so that nobody looks for it while it ends. */
     epy_runtime_remove_interp(interp);
     if (interp->objects.unraisable_hook)
@@ -121,6 +141,7 @@ void epy_interp_clear(epy_interp *interp)
 static void *end_main(void *arg)
 {
     epy_interp *interp = arg;
+    epy_calls_end(interp, true); /* or threads that wait for an answer would not end */
     epy_service_stop(&interp->service);
     epy_service_stop(&interp->reaper);
     /* What Python does at its end must not run short of memory. */
@@ -129,9 +150,9 @@ static void *end_main(void *arg)
     if (!ts)
         Py_FatalError("erlang_python: no memory to end an interpreter");
     PyEval_RestoreThread(ts);
-    epy_calls_end(interp, true); /* or threads that wait for an answer would not end */
-    epy_interp_clear(interp);
-    Py_EndInterpreter(ts); /* joins the threads that Python code started */
+    Py_EndInterpreter(ts); /* joins the threads that Python code started, and clears ours */
+    epy_runtime_remove_interp(interp); /* if code has taken its callbacks of atexit away */
+    memset(&interp->objects, 0, sizeof interp->objects);
     epy_runtime_free_interp(interp);
     return NULL;
 }

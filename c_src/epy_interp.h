@@ -79,7 +79,7 @@ EPY_GIL int epy_interp_setup(epy_interp *interp, const char *python_path);
  * RuntimeError set when it is none of ours. */
 EPY_GIL epy_interp *epy_interp_current(void);
 
-/* Drops all that epy_interp_setup() made, before the interpreter is ended. */
+/* Drops all that epy_interp_setup() made; once.  Then no thread of the interpreter runs code. */
 EPY_GIL void epy_interp_clear(epy_interp *interp);
 
 /* Ends an own interpreter whose executors have ended, on a thread of its own. */

@@ -156,13 +156,15 @@ void epy_interrupt_told(epy_executor *ex, epy_request *req)
     pthread_mutex_unlock(&ex->interrupt_lock);
 }
 
-void epy_interrupt_again(epy_executor *ex)
+bool epy_interrupt_again(epy_executor *ex)
 {
     pthread_mutex_lock(&ex->interrupt_lock);
     epy_request *req = atomic_load(&ex->current);
-    if (req && !req->told && epy_request_state(req) == EPY_REQ_CANCELLED)
+    bool cancelled = req && epy_request_state(req) == EPY_REQ_CANCELLED;
+    if (cancelled)
         set_async(ex, ex->interp->objects.cancelled);
     pthread_mutex_unlock(&ex->interrupt_lock);
+    return cancelled;
 }
 
 static void run_remind(epy_job *job, epy_interp *interp)
@@ -170,7 +172,7 @@ static void run_remind(epy_job *job, epy_interp *interp)
     epy_executor *ex = EPY_CONTAINER(job, epy_executor, remind);
     (void)interp;
     atomic_store(&ex->reminding, false);
-    epy_interrupt_again(ex);
+    (void)epy_interrupt_again(ex); /* false: it has come back meanwhile */
 }
 
 void epy_interrupt_remind(epy_executor *ex)

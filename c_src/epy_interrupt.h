@@ -38,8 +38,8 @@ EPY_GIL void epy_interrupt_told(epy_executor *ex, epy_request *req);
 EPY_GIL void epy_interrupt_end(epy_executor *ex, epy_request *req);
 
 /* A finalizer that ran in the middle of the request got the exception in its place, and CPython
- * says so to sys.unraisablehook: the request is to have it again. */
-EPY_GIL void epy_interrupt_again(epy_executor *ex);
+ * says so to sys.unraisablehook: the request is to have it again.  False: it is not cancelled. */
+EPY_GIL bool epy_interrupt_again(epy_executor *ex);
 
 /* The same from elsewhere: the request goes on as if it had not been interrupted. */
 EPY_ANY void epy_interrupt_remind(epy_executor *ex);

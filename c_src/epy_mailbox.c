@@ -5,6 +5,8 @@
 #include "epy_atoms.h"
 #include "epy_callback.h"
 #include "epy_error.h"
+#include "epy_interrupt.h"
+#include "epy_term.h"
 
 #include <stdlib.h>
 #include <structmember.h>
@@ -36,7 +38,7 @@ static void free_item(item *i)
     if (i->answer.env)
         enif_free_env(i->answer.env);
     epy_call_put(i->call);
-    free(i);
+    enif_free(i);
 }
 
 void epy_mailbox_put(epy_mailbox *m)
@@ -56,9 +58,7 @@ static void ring(epy_mailbox *m)
 
 bool epy_mailbox_push(epy_mailbox *m, epy_call *call, epy_answer answer)
 {
-    item *i = malloc(sizeof *i);
-    if (!i)
-        return false;
+    item *i = enif_alloc(sizeof *i); /* aborts the VM rather than return NULL */
     atomic_fetch_add(&call->refs, 1);
     *i = (item){.call = call, .answer = answer};
     pthread_mutex_lock(&m->lock);
@@ -91,6 +91,22 @@ static item *take_all(epy_mailbox *m)
     return first;
 }
 
+/* Those that were taken in vain, in front of what has come since. */
+static void put_back(epy_mailbox *m, item *first)
+{
+    item *last = first;
+    while (last->next)
+        last = last->next;
+    pthread_mutex_lock(&m->lock);
+    last->next = m->first;
+    if (!m->first)
+        m->last = &last->next;
+    m->first = first;
+    if (m->fd >= 0)
+        ring(m);
+    pthread_mutex_unlock(&m->lock);
+}
+
 static void close_mailbox(epy_mailbox *m)
 {
     item *i, *next;
@@ -111,8 +127,6 @@ static void close_mailbox(epy_mailbox *m)
 typedef struct call_object {
     PyObject_HEAD
     epy_call *call;    /* strong */
-    ErlNifEnv *env;    /* owned */
-    ERL_NIF_TERM place; /* in env */
     PyObject *future;  /* strong or NULL: for Python code to set */
     PyObject *pending; /* strong or NULL: the set of its mailbox, while it is in there */
 } call_object;
@@ -128,14 +142,6 @@ static int forget(call_object *self)
     return r < 0 ? -1 : 0;
 }
 
-static void tell_cancelled(call_object *self)
-{
-    ErlNifPid server;
-    ERL_NIF_TERM message = enif_make_tuple2(self->env, epy_atom.cancel_callback, self->place);
-    if (enif_whereis_pid(NULL, epy_atom.py_async, &server)) /* else it is over anyway */
-        enif_send(NULL, &server, self->env, message);
-}
-
 PyDoc_STRVAR(cancel_doc, "cancel()\n--\n\nGive the call up: its process in Erlang is ended.\n\n"
                          "False if the answer was there already.");
 
@@ -145,7 +151,6 @@ static PyObject *cancel(PyObject *o, PyObject *unused)
     (void)unused;
     if (!self->pending || !epy_call_cancel(self->call))
         Py_RETURN_FALSE;
-    tell_cancelled(self);
     return forget(self) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
@@ -174,8 +179,6 @@ static void call_dealloc(PyObject *o)
         (void)epy_call_cancel(self->call);
         epy_call_put(self->call);
     }
-    if (self->env)
-        enif_free_env(self->env);
     (void)call_clear(o);
     type->tp_free(o);
     Py_DECREF(type);
@@ -193,6 +196,7 @@ static PyMethodDef call_methods[] = {
 
 static PyType_Slot call_slots[] = {
     {Py_tp_doc, (void *)"A call of Erlang whose answer comes to a Mailbox."},
+    {Py_tp_new, epy_no_new},
     {Py_tp_dealloc, call_dealloc},
     {Py_tp_traverse, call_traverse},
     {Py_tp_clear, call_clear},
@@ -290,11 +294,13 @@ static PyObject *mailbox_close(PyObject *o, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* (AsyncCall, ok, value or exception) */
+/* (AsyncCall, ok, value or exception).  NULL: with an exception that is not the call's. */
 static PyObject *convert_item(epy_interp *interp, call_object *o, const item *i)
 {
     PyObject *value = epy_callback_outcome(interp, i->answer.env, i->answer.term, NULL);
     bool ok = value != NULL;
+    if (!ok && PyErr_ExceptionMatches(interp->objects.cancelled))
+        return NULL;
     if (!ok)
         value = epy_error_fetch();
     return Py_BuildValue("OON", o, ok ? Py_True : Py_False, value);
@@ -306,12 +312,25 @@ static int drain_item(PyObject *list, const item *i)
     if (!o)
         return 0; /* cancelled after its answer had come */
     Py_INCREF(o);
-    (void)epy_call_cancel(i->call); /* takes it off the list of those that wait */
     PyObject *entry = convert_item(i->call->interp, o, i);
-    int r = forget(o) == 0 && entry ? PyList_Append(list, entry) : -1;
+    int r = entry ? PyList_Append(list, entry) : -1;
+    if (r == 0) {
+        epy_call_unlink(i->call);
+        r = forget(o);
+    }
     Py_XDECREF(entry);
     Py_DECREF(o);
     return r;
+}
+
+/* Those before the one that failed are dealt with first; it fails again next time. */
+static void fail_later(void)
+{
+    bool interrupted = PyErr_ExceptionMatches(PyExc_BaseException) &&
+                       !PyErr_ExceptionMatches(PyExc_Exception);
+    PyErr_Clear();
+    if (interrupted && epy_self)
+        (void)epy_interrupt_again(epy_self); /* false: what interrupted it was the code's own */
 }
 
 PyDoc_STRVAR(drain_doc, "drain()\n--\n\nA list of (AsyncCall, ok, value or exception).");
@@ -319,13 +338,19 @@ PyDoc_STRVAR(drain_doc, "drain()\n--\n\nA list of (AsyncCall, ok, value or excep
 static PyObject *mailbox_drain(PyObject *o, PyObject *unused)
 {
     (void)unused;
+    epy_mailbox *m = ((mailbox_object *)o)->m;
     PyObject *list = PyList_New(0);
-    item *next, *i = list ? take_all(((mailbox_object *)o)->m) : NULL;
-    for (; i; i = next) {
+    item *next, *i = list ? take_all(m) : NULL;
+    for (; i && drain_item(list, i) == 0; i = next) {
         next = i->next;
-        if (list && drain_item(list, i) < 0)
-            Py_CLEAR(list);
         free_item(i);
+    }
+    if (i) {
+        put_back(m, i);
+        if (PyList_GET_SIZE(list) == 0)
+            Py_CLEAR(list);
+        else
+            fail_later();
     }
     return list;
 }
@@ -356,10 +381,9 @@ static PyType_Spec mailbox_spec = {
 
 /* ---- async_start ---- */
 
-static epy_call *post(epy_interp *interp, PyObject *function, PyObject *args, call_object *o,
-                      epy_mailbox *m)
+static epy_call *post(epy_interp *interp, PyObject *function, PyObject *args, epy_mailbox *m)
 {
-    ERL_NIF_TERM terms[2];
+    epy_calling calling;
     epy_conv c;
     ErlNifEnv *env = enif_alloc_env();
     epy_call *call = NULL;
@@ -368,8 +392,8 @@ static epy_call *post(epy_interp *interp, PyObject *function, PyObject *args, ca
         return NULL;
     }
     epy_conv_init(&c, interp, env);
-    if (epy_callback_convert(&c, function, args, terms) == 0)
-        call = epy_call_post(interp, env, terms, m, o->env, &o->place);
+    if (epy_callback_convert(&c, function, args, &calling) == 0)
+        call = epy_call_post(interp, env, &calling, m);
     epy_conv_fini(&c);
     enif_free_env(env);
     return call;
@@ -380,16 +404,14 @@ static epy_call *post(epy_interp *interp, PyObject *function, PyObject *args, ca
 static int start(epy_interp *interp, PyObject *function, PyObject *args, call_object *o,
                  mailbox_object *m)
 {
-    o->env = enif_alloc_env();
-    if (!o->env) {
-        PyErr_NoMemory();
-        return -1;
-    }
     if (PySet_Add(m->pending, (PyObject *)o) < 0)
         return -1;
-    o->call = post(interp, function, args, o, m->m);
+    o->call = post(interp, function, args, m->m);
     if (!o->call) {
+        PyObject *exception = epy_error_fetch();
         (void)PySet_Discard(m->pending, (PyObject *)o);
+        epy_error_raise_again(exception);
+        Py_DECREF(exception);
         return -1;
     }
     o->call->object = (PyObject *)o;

@@ -111,8 +111,12 @@ void epy_mode_limit_c_stack(PyThreadState *ts, int levels)
 #define C_LEVELS C_RECURSION_LIMIT
 #endif
 
-void epy_mode_enter_level(PyThreadState *ts, epy_levels *before)
+/* Of a stack, for one level of recursion in C: 10,000 take between 8 and 15 MB in 3.13. */
+#define C_LEVEL_SIZE 1600
+
+void epy_mode_enter_level(PyThreadState *ts, size_t stack, epy_levels *before)
 {
+    (void)stack;
 #ifdef LEVELS_LEFT
     before->left = LEVELS_LEFT(ts);
     before->limit = LEVELS_LIMIT(ts);
@@ -123,7 +127,8 @@ void epy_mode_enter_level(PyThreadState *ts, epy_levels *before)
 #endif
 #ifdef C_LEVELS
     before->c_left = ts->c_recursion_remaining;
-    ts->c_recursion_remaining = C_LEVELS;
+    ts->c_recursion_remaining =
+        stack / C_LEVEL_SIZE < C_LEVELS ? (int)(stack / C_LEVEL_SIZE) : C_LEVELS;
 #endif
 }
 

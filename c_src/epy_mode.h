@@ -48,12 +48,12 @@ EPY_GIL PyThreadState *epy_mode_subinterp_new(PyStatus *status);
 EPY_GIL void epy_mode_limit_c_stack(PyThreadState *ts, int levels);
 
 /* Code that begins on the stack of other code, such as a nested request, may recurse as deeply
- * as it could on a thread of its own; the caller sees to it that there is stack.  `before` keeps
- * how far the outer code had come. */
+ * as it could on a thread of its own, in C as far as so many bytes of stack allow.  `before`
+ * keeps how far the outer code had come. */
 typedef struct epy_levels {
     int left, limit, c_left;
 } epy_levels;
-EPY_GIL void epy_mode_enter_level(PyThreadState *ts, epy_levels *before);
+EPY_GIL void epy_mode_enter_level(PyThreadState *ts, size_t stack, epy_levels *before);
 EPY_GIL void epy_mode_leave_level(PyThreadState *ts, const epy_levels *before);
 
 /* The frame that a thread of the calling thread's interpreter is in; None: none. */

@@ -80,6 +80,15 @@ static PyObject *gil_enabled(PyObject *module, PyObject *name)
     return epy_compat_gil_enabled(name);
 }
 
+/* For atexit: see epy_interp.c. */
+static PyObject *clear_interpreter(PyObject *module, PyObject *unused)
+{
+    module_state *state = PyModule_GetState(module);
+    (void)unused;
+    epy_interp_clear(state->interp);
+    Py_RETURN_NONE;
+}
+
 /* For erlang/_setup.py: namespaces are to look into __main__ again. */
 static PyObject *preloaded(PyObject *module, PyObject *unused)
 {
@@ -165,10 +174,9 @@ static PyObject *unraisable(PyObject *module, PyObject *what)
     if (!type)
         return NULL;
     Py_DECREF(type); /* `what` has it */
-    if (!epy_self || type != objects->cancelled)
-        return PyObject_CallOneArg(objects->unraisable_hook, what);
-    epy_interrupt_again(epy_self);
-    Py_RETURN_NONE;
+    if (epy_self && type == objects->cancelled && epy_interrupt_again(epy_self))
+        Py_RETURN_NONE;
+    return PyObject_CallOneArg(objects->unraisable_hook, what);
 }
 
 static PyMethodDef methods[] = {
@@ -184,6 +192,7 @@ static PyMethodDef methods[] = {
     {"output_flush", output_flush, METH_NOARGS, NULL},
     {"type_atom", type_atom, METH_O, NULL},
     {"preloaded", preloaded, METH_NOARGS, NULL},
+    {"clear_interpreter", clear_interpreter, METH_NOARGS, NULL},
     {"frames", frames, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

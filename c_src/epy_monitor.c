@@ -14,6 +14,7 @@
 #define IDLE_TICKS 20    /* without work, before it sleeps */
 #define STUCK_TICKS 4    /* after a cancel, before an executor counts as stuck */
 #define REMIND_TICKS 5000 /* before it is interrupted once more; then twice as many each time */
+#define REMIND_TICKS_MAX 1000000
 #define GIL_HELD_TICKS 3 /* that inline calls keep away after a GIL was seen held */
 #define MANY_GONE 256    /* cancelled requests in a queue, before they are taken off */
 #define SWEEP_TICKS 50   /* between two looks at all requests that are queued */
@@ -53,7 +54,7 @@ static void look_at_overdue(epy_executor *ex)
         (void)epy_executor_stick(ex, req); /* false: it has just come back */
     if (ex->overdue_ticks >= ex->remind_ticks) {
         epy_interrupt_remind(ex);
-        ex->remind_ticks += ex->remind_ticks;
+        ex->remind_ticks += ex->remind_ticks < REMIND_TICKS_MAX ? ex->remind_ticks : REMIND_TICKS_MAX;
     }
 }
 

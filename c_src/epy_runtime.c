@@ -412,9 +412,11 @@ static void remind_cancelled(epy_group *group)
 /* Of threads and tasks that Python started.  Those that requests wait for may go on until then. */
 static void end_calls(void)
 {
-    for (int id = 0; id < EPY_INTERPS_MAX; id++)
-        if (epy_runtime_interp(id))
-            epy_calls_end(epy_runtime_interp(id), false);
+    for (int id = 0; id < EPY_INTERPS_MAX; id++) {
+        epy_interp *interp = epy_runtime_interp(id);
+        if (interp)
+            epy_calls_end(interp, false);
+    }
 }
 
 /* R8: what waits is refused, what runs may end, and what does not is cancelled.

@@ -28,20 +28,6 @@ static bool find_name(ERL_NIF_TERM atom, ErlNifPid *pid)
     return enif_whereis_pid(epy_inline_env(), atom, pid);
 }
 
-/* The name of a process of this node: no atom is made of one that nobody can have (R7), but for
- * letters that the runtime system cannot look up.  0: there is none such; or with an exception. */
-static ERL_NIF_TERM local_name(ErlNifEnv *env, PyObject *name)
-{
-    ERL_NIF_TERM atom = 0;
-    if (PyUnicode_KIND(name) != PyUnicode_1BYTE_KIND)
-        return name_atom(name);
-    const char *latin1 = (const char *)PyUnicode_1BYTE_DATA(name);
-    return enif_make_existing_atom_len(env, latin1, (size_t)PyUnicode_GET_LENGTH(name), &atom,
-                                       ERL_NIF_LATIN1)
-               ? atom
-               : 0;
-}
-
 static int refuse(const epy_interp *interp, const char *format, PyObject *what)
 {
     PyErr_Format(interp->objects.process_error, format, what);
@@ -68,9 +54,7 @@ static int remote_name(epy_conv *c, PyObject *pair, ERL_NIF_TERM *address)
 static int find_address(epy_conv *c, PyObject *dest, ErlNifPid *pid, ERL_NIF_TERM *address)
 {
     if (PyUnicode_Check(dest)) {
-        ERL_NIF_TERM atom = local_name(c->env, dest);
-        if (PyErr_Occurred())
-            return -1;
+        ERL_NIF_TERM atom = epy_atom_existing(c->env, dest); /* else nobody has it (R7) */
         return atom && find_name(atom, pid) ? 1 : refuse(c->interp, "no process is registered as %R", dest);
     }
     if (PyTuple_Check(dest) && PyTuple_GET_SIZE(dest) == 2)
@@ -178,9 +162,9 @@ static PyObject *whereis(PyObject *module, PyObject *name)
     if (!env)
         return NULL;
     epy_conv_init(&c, interp, env);
-    ERL_NIF_TERM atom = local_name(env, name);
+    ERL_NIF_TERM atom = epy_atom_existing(env, name);
     if (!atom)
-        result = PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+        result = Py_NewRef(Py_None);
     else if (find_name(atom, &pid))
         result = epy_term_object(&c, enif_make_pid(env, &pid));
     else if (enif_whereis_port(epy_inline_env(), atom, &port))
@@ -236,12 +220,18 @@ static struct {
     atomic_uint waiting, dropped;
 } backlogs[EPY_BACKLOGS];
 
-unsigned epy_backlog_done(epy_backlog which, unsigned n)
+/* Not below 0: a process that begins forgets those that an earlier one had not dealt with. */
+static void strike(epy_backlog which, unsigned n)
 {
     unsigned waiting = atomic_load(&backlogs[which].waiting);
     while (!atomic_compare_exchange_weak(&backlogs[which].waiting, &waiting,
                                          waiting > n ? waiting - n : 0))
         continue;
+}
+
+unsigned epy_backlog_done(epy_backlog which, unsigned n)
+{
+    strike(which, n);
     return atomic_exchange(&backlogs[which].dropped, 0);
 }
 
@@ -250,7 +240,7 @@ static bool enlist(epy_backlog which)
 {
     if (atomic_fetch_add(&backlogs[which].waiting, 1) < EPY_BACKLOG_MAX)
         return true;
-    atomic_fetch_sub(&backlogs[which].waiting, 1);
+    strike(which, 1);
     atomic_fetch_add(&backlogs[which].dropped, 1);
     return false;
 }
@@ -265,11 +255,13 @@ static int report(epy_backlog which, ERL_NIF_TERM name, ERL_NIF_TERM tag, PyObje
     epy_interp *interp = epy_interp_current();
     if (!interp)
         return -1;
-    if (!find_name(name, &pid) || !enlist(which))
-        return 0;
     ErlNifEnv *env = message_env();
     if (!env)
         return -1;
+    if (!find_name(name, &pid) || !enlist(which)) {
+        message_env_done(env);
+        return 0;
+    }
     int r = 0;
     epy_conv_init(&c, interp, env);
     for (size_t i = 0; r == 0 && i < n; i++)
@@ -277,7 +269,7 @@ static int report(epy_backlog which, ERL_NIF_TERM name, ERL_NIF_TERM tag, PyObje
     bool sent = r == 0 && enif_send(epy_inline_env(), &pid, env,
                                     enif_make_tuple_from_array(env, terms, (unsigned)n + 1));
     if (!sent)
-        atomic_fetch_sub(&backlogs[which].waiting, 1);
+        strike(which, 1);
     epy_conv_fini(&c);
     message_env_done(env);
     return r < 0 ? -1 : sent;

@@ -156,15 +156,8 @@ static void cell_dealloc(PyObject *o)
     Py_DECREF(type);
 }
 
-static PyObject *no_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    (void)args;
-    (void)kwargs;
-    return PyErr_Format(PyExc_TypeError, "an object of type %s comes from Erlang", type->tp_name);
-}
-
 static PyType_Slot cell_slots[] = {
-    {Py_tp_new, no_new}, {Py_tp_dealloc, cell_dealloc}, {0, NULL}};
+    {Py_tp_new, epy_no_new}, {Py_tp_dealloc, cell_dealloc}, {0, NULL}};
 
 static PyType_Spec cell_spec = {
     .name = "_erlang.Cell",
@@ -203,6 +196,12 @@ static int remember(epy_interp *interp, PyObject *key, PyObject *ref)
     return r;
 }
 
+/* Keys whose equality is the same in Erlang. */
+static bool is_name(const epy_interp *interp, PyObject *key)
+{
+    return PyUnicode_CheckExact(key) || Py_TYPE(key) == (PyTypeObject *)interp->objects.atom_type;
+}
+
 /* By the table: {New, Cell | none}. */
 static PyObject *incr_by_table(epy_interp *interp, PyObject *key, PyObject *n)
 {
@@ -212,7 +211,7 @@ static PyObject *incr_by_table(epy_interp *interp, PyObject *key, PyObject *n)
     Py_XDECREF(args);
     if (answer && (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != 2))
         PyErr_SetString(PyExc_SystemError, "py_state answers with a pair");
-    else if (answer && (!PyUnicode_Check(key) ||
+    else if (answer && (!is_name(interp, key) ||
                         remember(interp, key, PyTuple_GET_ITEM(answer, 1)) == 0))
         sum = Py_NewRef(PyTuple_GET_ITEM(answer, 0));
     Py_XDECREF(answer);
@@ -248,7 +247,7 @@ static PyObject *state_incr(PyObject *module, PyObject *const *args, Py_ssize_t 
     if (!interp)
         return NULL;
     PyObject *n = nargs == 2 ? args[1] : NULL;
-    int r = PyUnicode_Check(args[0]) ? incr_known(interp, args[0], n, &sum) : 0;
+    int r = is_name(interp, args[0]) ? incr_known(interp, args[0], n, &sum) : 0;
     if (r != 0)
         return r < 0 ? NULL : PyLong_FromLongLong(sum);
     PyObject *one = n ? Py_NewRef(n) : PyLong_FromLong(1);

@@ -173,7 +173,7 @@ static PyObject *new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return PyArg_ParseTuple(args, "O:Term", &value) ? convert(value, epy_term_object) : NULL;
 }
 
-static PyObject *no_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+PyObject *epy_no_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     (void)args;
     (void)kwargs;
@@ -242,7 +242,7 @@ static int add_derived(PyObject *module, PyObject **slot, PyObject *bases, const
 {
     PyType_Slot slots[] = {
         {Py_tp_doc, (void *)doc},
-        {Py_tp_new, no_new},
+        {Py_tp_new, epy_no_new},
         {call ? Py_tp_call : 0, (void *)call}, /* 0 ends the list */
         {0, NULL},
     };

@@ -25,6 +25,9 @@ EPY_GIL EPY_BORROWED epy_terms *epy_terms_of(epy_conv *c);
 /* Adds the types to the module `_erlang` and to objects.  call_fun: as in epy_types.h. */
 EPY_GIL int epy_term_init(PyObject *module, epy_objects *objects, ternaryfunc call_fun);
 
+/* Py_tp_new of a type whose objects are made here only. */
+EPY_GIL PyObject *epy_no_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+
 /* An object for this term, of the type that its kind has. */
 EPY_GIL EPY_NEWREF PyObject *epy_term_object(epy_conv *c, ERL_NIF_TERM term);
 

@@ -21,8 +21,11 @@
 
 %% The processes that run callbacks, by their monitors; and those whose callback may be
 %% cancelled.
--record(state, {running = #{} :: #{reference() => {pid(), py_nif:place()}},
-                cancellable = #{} :: #{py_nif:place() => pid()}}).
+-record(state, {running = #{} :: #{reference() => {pid(), Tag :: term(), py_nif:place()}},
+                cancellable = #{} :: #{id() => pid()}}).
+
+%% Of a call by a task, whose tag is {async, Id}.
+-type id() :: pos_integer().
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -45,8 +48,8 @@ handle_info({Tag, callback, Place, Name, Args, Traceparent}, State) ->
     {noreply, called(Tag, Place, Name, Args, Traceparent, State), ?IDLE};
 handle_info({'DOWN', Monitor, process, _Pid, Reason}, State) ->
     {noreply, ended(Monitor, Reason, State), ?IDLE};
-handle_info({cancel_callback, Place}, State) ->
-    {noreply, cancelled(Place, State), ?IDLE};
+handle_info({cancel_callback, Id}, State) ->
+    {noreply, cancelled(Id, State), ?IDLE};
 handle_info({py_output, Text}, State) -> % of a thread that serves no request
     ok = py_output:post(user, Text),
     {noreply, State, ?IDLE};
@@ -64,7 +67,7 @@ handle_info(_Info, State) ->
 
 %% By then Python waits for none of them any more.
 terminate(_Reason, #state{running = Running}) ->
-    [exit(Pid, kill) || {Pid, _Place} <- maps:values(Running)],
+    [exit(Pid, kill) || {Pid, _Tag, _Place} <- maps:values(Running)],
     [receive {'DOWN', Monitor, process, _, _} -> ok end || Monitor <- maps:keys(Running)],
     ok.
 
@@ -88,9 +91,9 @@ start(Tag, Place, Name, Args, Trace, #state{running = Running, cancellable = Can
     Leader = leader(Tag, Name, Args),
     try spawn_opt(?MODULE, callback, [self(), Leader, Place, Name, Args, Trace], [monitor]) of
         {Pid, Monitor} ->
-            State#state{running = Running#{Monitor => {Pid, Place}},
+            State#state{running = Running#{Monitor => {Pid, Tag, Place}},
                         cancellable = case Tag of
-                                          async -> Cancellable#{Place => Pid};
+                                          {async, Id} -> Cancellable#{Id => Pid};
                                           _ -> Cancellable
                                       end}
     catch
@@ -120,12 +123,16 @@ leader(_Tag, _Name, _Args) ->
 
 %% A process that ended by itself has answered, and one that was killed has not.
 ended(Monitor, Reason, #state{running = Running, cancellable = Cancellable} = State) ->
-    {{_Pid, Place}, Left} = maps:take(Monitor, Running),
+    {{_Pid, Tag, Place}, Left} = maps:take(Monitor, Running),
     ok = case Reason of
              normal -> ok;
              _ -> answer(Place, Reason)
          end,
-    State#state{running = Left, cancellable = maps:remove(Place, Cancellable)}.
+    State#state{running = Left,
+                cancellable = case Tag of
+                                  {async, Id} -> maps:remove(Id, Cancellable);
+                                  _ -> Cancellable
+                              end}.
 
 answer(Place, Reason) ->
     %% false: it had answered, or nobody waits any more.
@@ -133,9 +140,9 @@ answer(Place, Reason) ->
     ok.
 
 %% Nobody waits for it any more.
-cancelled(Place, #state{cancellable = Cancellable} = State) ->
+cancelled(Id, #state{cancellable = Cancellable} = State) ->
     case Cancellable of
-        #{Place := Pid} -> true = exit(Pid, cancelled);
+        #{Id := Pid} -> true = exit(Pid, cancelled);
         #{} -> true % it has ended meanwhile
     end,
     State.

@@ -316,6 +316,8 @@ what_is_no_text_is_a_TypeError(_Config) ->
     ok.
 
 logging_and_warnings_and_tracebacks_are_redirected(_Config) ->
+    %% Unless somebody has configured it, as other suites do.
+    ok = py:exec(<<"import logging\nlogging.getLogger().handlers.clear()">>),
     {ok, Logged} = printed(fun() -> py:exec(<<"import logging\nlogging.getLogger('x').warning('logged %d', 5)">>) end),
     ?assertMatch({_, _}, binary:match(Logged, <<"logged 5">>)),
     {ok, Warned} = printed(fun() -> py:exec(<<"import warnings\nwarnings.simplefilter('always')\nwarnings.warn('warned')">>) end),

@@ -19,6 +19,7 @@
          a_thread_that_waits_blocks_nobody/1,
          the_stop_of_the_application_ends_the_wait_of_a_thread/1,
          a_thread_finds_an_application_that_does_not_run/1,
+         an_interpreter_ends_under_threads_and_tasks_that_wait/1,
          a_cancel_never_hits_a_thread_that_was_just_started/1]).
 -export([a_task_can_call_Erlang/1,
          the_loop_goes_on_while_tasks_wait/1,
@@ -275,6 +276,30 @@ a_thread_finds_an_application_that_does_not_run(Config) ->
     ok = define(),
     register_f(fun([]) -> there end),
     {ok, {<<"returned">>, there}} = py:eval(<<"in_thread(erlang.call, 'f')">>).
+
+%% Python waits for its threads when an interpreter ends.
+an_interpreter_ends_under_threads_and_tasks_that_wait(_Config) ->
+    py:subinterp_supported() orelse throw({skip, "this Python has no interpreters with a GIL of their own"}),
+    Test = self(),
+    ok = py:register_function(never, fun([]) -> Test ! {waits, self()}, receive never -> ok end end),
+    Code = <<"import asyncio, erlang, threading\n"
+             "def waits():\n"
+             "    for _ in range(2):\n"
+             "        try: erlang.call('never')\n"
+             "        except BaseException: pass\n"
+             "async def task(): await asyncio.gather(*[erlang.async_call('never') for _ in range(3)], return_exceptions=True)\n"
+             "for _ in range(3): threading.Thread(target=waits).start()\n"
+             "threading.Thread(target=lambda: asyncio.run(task())).start()\n">>,
+    [begin
+         {ok, Interp} = py:subinterp_create(),
+         ok = py:subinterp_exec(Interp, Code),
+         Pids = [receive {waits, Pid} -> Pid after 10000 -> error(not_called) end || _ <- lists:seq(1, 6)],
+         ok = py:subinterp_destroy(Interp),
+         py_test:wait_until(fun() -> not lists:member(<<"epy_end\n">>, py_test:thread_names()) end),
+         [exit(Pid, kill) || Pid <- Pids]
+     end || _ <- lists:seq(1, 3)],
+    {ok, 4.0} = py:call(math, sqrt, [16]),
+    py:unregister_function(never).
 
 %% Before 3.12 such a thread has the identity of its parent for a moment.  Who starts a thread
 %% waits until that runs: if it was hit instead, they would wait for ever.

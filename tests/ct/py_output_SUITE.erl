@@ -317,7 +317,11 @@ what_is_no_text_is_a_TypeError(_Config) ->
 
 logging_and_warnings_and_tracebacks_are_redirected(_Config) ->
     %% Unless somebody has configured it, as other suites do.
-    ok = py:exec(<<"import logging\nlogging.getLogger().handlers.clear()">>),
+    ok = py:exec(<<"import logging\n"
+                   "logging.disable(logging.NOTSET)\n"
+                   "logging.getLogger().handlers.clear()\n"
+                   "logging.getLogger().setLevel(logging.WARNING)\n"
+                   "logging.getLogger('x').setLevel(logging.NOTSET)">>),
     {ok, Logged} = printed(fun() -> py:exec(<<"import logging\nlogging.getLogger('x').warning('logged %d', 5)">>) end),
     ?assertMatch({_, _}, binary:match(Logged, <<"logged 5">>)),
     {ok, Warned} = printed(fun() -> py:exec(<<"import warnings\nwarnings.simplefilter('always')\nwarnings.warn('warned')">>) end),

@@ -316,13 +316,13 @@ what_is_no_text_is_a_TypeError(_Config) ->
     ok.
 
 logging_and_warnings_and_tracebacks_are_redirected(_Config) ->
-    %% Unless somebody has configured it, as other suites do.
-    ok = py:exec(<<"import logging\n"
-                   "logging.disable(logging.NOTSET)\n"
-                   "logging.getLogger().handlers.clear()\n"
-                   "logging.getLogger().setLevel(logging.WARNING)\n"
-                   "logging.getLogger('x').setLevel(logging.NOTSET)">>),
-    {ok, Logged} = printed(fun() -> py:exec(<<"import logging\nlogging.getLogger('x').warning('logged %d', 5)">>) end),
+    %% As it is unless somebody has configured it, which other suites do.
+    Log = <<"import logging\n"
+            "logging.disable(logging.NOTSET)\n"
+            "logging.getLogger().handlers.clear()\n"
+            "logging.getLogger().setLevel(logging.WARNING)\n"
+            "logging.getLogger('x').warning('logged %d', 5)">>,
+    {ok, Logged} = printed(fun() -> py:exec(Log) end),
     ?assertMatch({_, _}, binary:match(Logged, <<"logged 5">>)),
     {ok, Warned} = printed(fun() -> py:exec(<<"import warnings\nwarnings.simplefilter('always')\nwarnings.warn('warned')">>) end),
     ?assertMatch({_, _}, binary:match(Warned, <<"warned">>)),

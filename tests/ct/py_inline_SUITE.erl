@@ -12,7 +12,7 @@
          a_whole_module_can_be_inline/1,
          functions_of_the_namespace_can_be_inline/1,
          keywords_and_timeouts_work_as_elsewhere/1,
-         an_inline_call_is_many_times_faster/1,
+         an_inline_call_takes_less_than_half_the_time/1,
          inline_calls_of_a_hundred_processes_are_right/1,
          inline_and_normal_calls_get_on_together/1]).
 -export([a_function_that_takes_too_long_is_moved_back_with_one_warning/1,
@@ -140,7 +140,7 @@ keywords_and_timeouts_work_as_elsewhere(_Config) ->
     [] = py_test:messages().
 
 %% How many times is for bench/ to say; this is far from it.
-an_inline_call_is_many_times_faster(_Config) ->
+an_inline_call_takes_less_than_half_the_time(_Config) ->
     py_test:sanitizer(address) orelse py_test:sanitizer(thread)
         andalso throw({skip, "a sanitizer costs more than what is measured"}),
     Loop = fun() ->
@@ -150,7 +150,7 @@ an_inline_call_is_many_times_faster(_Config) ->
     Normal = lists:min([Loop() || _ <- lists:seq(1, 10)]),
     inline({math, sqrt}),
     {ok, 4.0} = until_inline(fun() -> py:call(math, sqrt, [16]) end),
-    py_test:within(Normal / 3, 30, Loop).
+    py_test:within(Normal / 2, 30, Loop).
 
 loop(0) -> ok;
 loop(N) -> {ok, 4.0} = py:call(math, sqrt, [16]), loop(N - 1).

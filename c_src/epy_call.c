@@ -157,7 +157,6 @@ static ERL_NIF_TERM make_place(ErlNifEnv *env, epy_call *call)
 }
 
 typedef struct outgoing {
-    epy_call *call;
     ErlNifEnv *env; /* of the message */
     ERL_NIF_TERM message;
 } outgoing;
@@ -212,7 +211,7 @@ PyObject *epy_call_wait(epy_interp *interp, ErlNifEnv *env, const epy_calling *c
     epy_call *call = new_call(interp, NULL);
     if (!call)
         return NULL;
-    outgoing out = {.call = call, .env = env};
+    outgoing out = {.env = env};
     out.message = epy_callback_message(env, epy_atom.thread, make_place(env, call), calling);
     PyObject *result = wait_answer(call, &out);
     epy_call_unlink(call);
@@ -226,7 +225,7 @@ epy_call *epy_call_post(epy_interp *interp, ErlNifEnv *env, const epy_calling *c
     epy_call *call = new_call(interp, mailbox);
     if (!call)
         return NULL;
-    outgoing out = {.call = call, .env = env};
+    outgoing out = {.env = env};
     ERL_NIF_TERM tag = enif_make_tuple2(env, epy_atom.async, enif_make_uint64(env, call->id));
     out.message = epy_callback_message(env, tag, make_place(env, call), calling);
     if (send_message(&out))

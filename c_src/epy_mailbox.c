@@ -326,9 +326,8 @@ static int drain_item(PyObject *list, const item *i)
 /* Those before the one that failed are dealt with first; it fails again next time. */
 static void fail_later(void)
 {
-    bool interrupted = PyErr_ExceptionMatches(PyExc_BaseException) &&
-                       !PyErr_ExceptionMatches(PyExc_Exception);
-    PyErr_Clear();
+    bool interrupted = !PyErr_ExceptionMatches(PyExc_Exception);
+    PyErr_Clear(); /* it comes again, with the item or with the interrupt */
     if (interrupted && epy_self)
         (void)epy_interrupt_again(epy_self); /* false: what interrupted it was the code's own */
 }

@@ -38,7 +38,7 @@ static PyObject *text_of(PyObject *context)
     if (text && !PyUnicode_Check(text))
         Py_CLEAR(text);
     if (!text)
-        PyErr_Clear();
+        PyErr_Clear(); /* not such an object: somebody else has set the variable */
     return text;
 }
 
@@ -49,7 +49,7 @@ ERL_NIF_TERM epy_trace_current(epy_interp *interp, ErlNifEnv *env)
     ERL_NIF_TERM term = 0;
     if (!epy_trace_enabled() || PyContextVar_Get(interp->objects.trace_context, NULL, &context) < 0 ||
         !context) {
-        PyErr_Clear();
+        PyErr_Clear(); /* no memory */
         return 0;
     }
     PyObject *text = text_of(context);
@@ -57,7 +57,7 @@ ERL_NIF_TERM epy_trace_current(epy_interp *interp, ErlNifEnv *env)
     if (utf8 && size <= TRACEPARENT_MAX)
         term = epy_binary_term(env, utf8, (size_t)size);
     if (!utf8)
-        PyErr_Clear();
+        PyErr_Clear(); /* no memory, or no text that UTF-8 can hold */
     Py_XDECREF(text);
     Py_DECREF(context);
     return term;
@@ -79,7 +79,7 @@ PyObject *epy_trace_begin(epy_interp *interp, ErlNifEnv *env, ERL_NIF_TERM trace
     PyObject *token = text ? PyContextVar_Set(interp->objects.trace_context, text) : NULL;
     Py_XDECREF(text);
     if (!token)
-        PyErr_Clear();
+        PyErr_Clear(); /* no memory */
     return token;
 }
 

@@ -13,6 +13,8 @@ import os
 
 from _erlang import Atom, Error, type_atom
 
+from ._plain import text as _text
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, TracebackType
@@ -107,11 +109,6 @@ def _said(what: str, ask: Callable[[], Any]) -> str:
         return _text(str(ask()))
     except BaseException:  # the request has ended already: there is nothing left to end
         return f"<{what} of the exception failed>"
-
-
-def _text(text: str) -> str:
-    """Text that UTF-8 can hold; lone surrogates as \\udcxx."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _notes(error: BaseException) -> list[str]:

@@ -32,7 +32,7 @@
          wrong_arguments_are_errors/1,
          killed_callers_and_their_calls_leave_nothing/1]).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
@@ -52,10 +52,10 @@ end_per_testcase(_Case, _Config) ->
     ok.
 
 told() ->
-    receive {told, X} -> X after 10000 -> error(not_told) end.
+    receive {told, X} -> X after 60000 -> error(not_told) end.
 
 asked() ->
-    receive {asked, X, Pid} -> {X, Pid} after 10000 -> error(not_asked) end.
+    receive {asked, X, Pid} -> {X, Pid} after 60000 -> error(not_asked) end.
 
 all_slots_are_back() ->
     py_test:wait_until(fun() -> py_semaphore:current() =:= 0 end).
@@ -135,7 +135,7 @@ ten_thousand_casts_run(_Config) ->
     Cast = fun() -> [ok = py:cast(erlang, call, [count]) || _ <- lists:seq(1, N div 10)], py_test:messages() end,
     Processes = erlang:system_info(process_count),
     ?assertEqual(lists:duplicate(10, []), py_test:at_once(lists:duplicate(10, Cast))),
-    py_test:wait_until(fun() -> counters:get(Count, 1) =:= 10 * (N div 10) end, 50000),
+    py_test:wait_until(fun() -> counters:get(Count, 1) =:= 10 * (N div 10) end),
     all_slots_are_back(),
     py_test:wait_until(fun() -> erlang:system_info(process_count) =< Processes + 2 end).
 
@@ -168,7 +168,7 @@ a_spawned_call_takes_keywords_and_a_pool(_Config) ->
 %% What is refused before it is submitted is told at once or by await.
 await_or_error(Spawn) ->
     case Spawn() of
-        Ref when is_reference(Ref) -> py:await(Ref, 5000);
+        Ref when is_reference(Ref) -> py:await(Ref, 60000);
         {error, _} = Error -> Error
     end.
 
@@ -188,7 +188,7 @@ callbacks_of_a_spawned_call_run_in_another_process(_Config) ->
     Second = py:spawn_call(erlang, call, [ask, 1]),
     {1, Victim} = asked(),
     exit(Victim, kill),
-    {error, {'Error', _}} = py:await(Second, 10000),
+    {error, {'Error', _}} = py:await(Second, 60000),
     all_slots_are_back(),
     [] = py_test:messages().
 
@@ -222,15 +222,17 @@ await_gives_up_after_its_timeout(Config) ->
     Ref = py:spawn_call(os, open, [Fifo, 0]),
     py_test:within(60, 20, fun() ->
                                    Ref0 = py:spawn_call(time, sleep, [0.3]),
-                                   {Time, {error, timeout}} = py_test:milliseconds(fun() -> py:await(Ref0, 40) end),
-                                   ?assert(Time >= 39 orelse Time),
-                                   Time
+                                   case py_test:milliseconds(fun() -> py:await(Ref0, 40) end) of
+                                       {Time, {error, timeout}} -> ?assert(Time >= 39 orelse Time), Time;
+                                       %% The machine stopped for that long.
+                                       {_, {ok, none}} -> infinity
+                                   end
                            end),
     {error, timeout} = py:await(Ref, 0),
     ok = py_test:release(Fifo),
     all_slots_are_back(),
     %% What was given up is cancelled: nothing comes when it is through.
-    Answers = py_test:at_once(lists:duplicate(20, fun() -> py:call(math, sqrt, [16], #{}, 10000) end)),
+    Answers = py_test:at_once(lists:duplicate(20, fun() -> py:call(math, sqrt, [16], #{}, 60000) end)),
     Answers = lists:duplicate(20, {ok, 4.0}),
     [] = py_test:messages().
 
@@ -251,7 +253,7 @@ a_cancelled_call_sends_nothing(Config) ->
      end || {M, F, A} <- Calls, _ <- [1, 2, 3]],
     all_slots_are_back(),
     py_test:let_all_go(Fifo),
-    Answers = py_test:at_once(lists:duplicate(20, fun() -> py:call(math, sqrt, [16], #{}, 10000) end)),
+    Answers = py_test:at_once(lists:duplicate(20, fun() -> py:call(math, sqrt, [16], #{}, 60000) end)),
     Answers = lists:duplicate(20, {ok, 4.0}),
     [] = py_test:messages().
 
@@ -299,7 +301,7 @@ a_killed_caller_cancels_its_spawned_calls(Config) ->
     all_slots_are_back(),
     py_test:let_all_go(Fifo),
     Count = 4 * py:num_executors(),
-    Answers = py_test:at_once(lists:duplicate(Count, fun() -> py:call(math, sqrt, [16], #{}, 10000) end)),
+    Answers = py_test:at_once(lists:duplicate(Count, fun() -> py:call(math, sqrt, [16], #{}, 60000) end)),
     Answers = lists:duplicate(Count, {ok, 4.0}).
 
 spawned_calls_of_a_stopped_application_are_cancelled(_Config) ->
@@ -308,7 +310,7 @@ spawned_calls_of_a_stopped_application_are_cancelled(_Config) ->
     py_test:wait_until(fun() -> py_semaphore:current() =:= 6 end),
     ok = application:stop(erlang_python),
     [begin
-         {error, Reason} = py:await(Ref, 5000),
+         {error, Reason} = py:await(Ref, 60000),
          ?assert(lists:member(Reason, [cancelled, not_running]) orelse Reason)
      end || Ref <- Refs],
     {error, not_running} = await_or_error(fun() -> py:spawn_call(math, sqrt, [16]) end),

@@ -5,7 +5,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, end_per_testcase/2]).
 -export([functions_of_builtins_and_of_the_standard_library_are_called/1,
          functions_may_be_dotted/1,
          modules_may_be_dotted/1,
@@ -48,13 +48,15 @@
 
 -define(ERROR(Type, Message), {error, {Type, Message}}).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
 init_per_suite(Config) -> py_test:start(Config).
 
 end_per_suite(Config) -> py_test:stop(Config).
+
+end_per_testcase(_Case, _Config) -> py_test:restore().
 
 %%% What is called
 
@@ -104,7 +106,7 @@ keyword_arguments_reach_the_function(_Config) ->
     {ok, 255} = py:call(builtins, int, [<<"ff">>], #{base => 16}),
     {ok, 255} = py:call(builtins, int, [<<"ff">>], #{<<"base">> => 16}),
     {ok, 255} = py:call(builtins, int, [<<"ff">>], #{"base" => 16}),
-    {ok, 255} = py:call(builtins, int, [<<"ff">>], #{base => 16}, 5000),
+    {ok, 255} = py:call(builtins, int, [<<"ff">>], #{base => 16}, 60000),
     {ok, [3, 2, 1]} = py:call(builtins, sorted, [[1, 3, 2]], #{reverse => true}),
     ok = py:exec(<<"def f(a, *b, c=3, **d): return (a, b, c, d)">>),
     {ok, {1, {}, 3, #{}}} = py:call('__main__', f, [1], #{}),
@@ -338,32 +340,34 @@ a_huge_message_comes_whole(_Config) ->
 %% The C call never ends by itself, so an answer in time is due to the timeout alone.
 a_timeout_in_a_C_call_answers_in_time(Config) ->
     Fifo = py_test:block(Config),
-    {Time, ?FUNCTION_NAME} =
-        py_test:milliseconds(fun() ->
-                                     {error, timeout} = py:call(os, open, [Fifo, 0], #{}, 20),
-                                     ?FUNCTION_NAME
-                             end),
-    ok = py_test:release(Fifo),
-    ?assert(Time >= 20),
-    ?assert(Time < 120 orelse {too_late, Time}),
+    py_test:within(120, 20, fun() ->
+                                    {Time, Result} =
+                                        py_test:milliseconds(fun() -> py:call(os, open, [Fifo, 0], #{}, 20) end),
+                                    {error, timeout} = Result,
+                                    ?assert(Time >= 20 orelse Time),
+                                    py_test:let_all_go(Fifo),
+                                    Time
+                            end),
     {ok, 4.0} = py:call(math, sqrt, [16]),
     [] = py_test:messages().
 
 %% Python 3.11 misses the handler of a loop that is the first statement in a try: n = 0.
 a_timeout_ends_a_loop_in_Python(_Config) ->
-    ok = py:exec(<<"ended = []\n"
+    ok = py:exec(<<"begun, ended = [], []\n"
                    "def loop():\n"
                    "    try:\n"
+                   "        begun.append(1)\n"
                    "        n = 0\n"
                    "        while True: n += 1\n"
                    "    finally:\n"
-                   "        ended.append(1)\n">>),
-    [begin
-         {error, timeout} = py:call('__main__', loop, [], #{}, 20),
-         py_test:wait_until(fun() -> {ok, N} =:= py:eval(<<"len(ended)">>) end)
-     end || N <- lists:seq(1, 5)],
-    {error, timeout} = py:eval(<<"loop()">>, #{}, 20),
-    py_test:wait_until(fun() -> {ok, 6} =:= py:eval(<<"len(ended)">>) end),
+                   "        if begun: ended.append(begun.pop())\n">>),
+    Ends = fun(Call) ->
+                   py_test:timed_out(Call, fun() -> {ok, 0} =/= py:eval(<<"len(begun) + len(ended)">>) end),
+                   py_test:wait_until(fun() -> {ok, [0, true]} =:= py:eval(<<"[len(begun), len(ended) > 0]">>) end),
+                   ok = py:exec(<<"ended.clear()">>)
+           end,
+    [Ends(fun(T) -> py:call('__main__', loop, [], #{}, T) end) || _ <- lists:seq(1, 5)],
+    Ends(fun(T) -> py:eval(<<"loop()">>, #{}, T) end),
     [{ok, 4.0} = py:call(math, sqrt, [16]) || _ <- lists:seq(1, 1000)],
     [] = py_test:messages().
 
@@ -380,10 +384,11 @@ a_timeout_of_one_process_does_not_touch_another(_Config) ->
     ok.
 
 a_timeout_passes_except_Exception(_Config) ->
-    ok = py:exec(<<"ended = []\n"
+    ok = py:exec(<<"begun, ended = [], []\n"
                    "def loop():\n"
                    "    while True:\n"
                    "        try:\n"
+                   "            begun.append(1)\n"
                    "            n = 0\n"
                    "            while True: n += 1\n"
                    "        except Exception as e:\n"
@@ -391,8 +396,10 @@ a_timeout_passes_except_Exception(_Config) ->
                    "        except BaseException as e:\n"
                    "            ended.append(type(e).__name__)\n"
                    "            raise\n">>),
-    {error, timeout} = py:call('__main__', loop, [], #{}, 10),
-    py_test:wait_until(fun() -> {ok, [<<"Cancelled">>]} =:= py:eval(<<"ended">>) end).
+    py_test:timed_out(fun(T) -> py:call('__main__', loop, [], #{}, T) end,
+                      fun() -> {ok, 0} =/= py:eval(<<"len(begun)">>) end),
+    %% Each that had begun, and once.
+    py_test:wait_until(fun() -> {ok, true} =:= py:eval(<<"ended == ['Cancelled'] * len(begun)">>) end).
 
 a_timeout_of_0_is_allowed(Config) ->
     Fifo = py_test:block(Config),
@@ -411,7 +418,8 @@ a_call_that_timed_out_in_the_queue_does_not_run(Config) ->
     Workers = py_test:workers_apart(py:num_executors()),
     [{ok, _} = py_test:run(W, fun() -> py:call(math, sqrt, [1]) end) || W <- Workers],
     [py_test:start(W, fun() -> py_test:open_blocked(Fifo) end) || W <- Workers],
-    py_test:wait_until(fun() -> {error, timeout} =:= py:call(math, sqrt, [16], #{}, 50) end),
+    py_test:await_at_work(default, length(Workers)),
+    {error, timeout} = py:call(math, sqrt, [16], #{}, 50),
     {error, timeout} = py:call(os, mkdir, [list_to_binary(Marker)], #{}, 50),
     ok = release_all(Fifo, Workers),
     [py_test:end_worker(W) || W <- Workers],

@@ -47,7 +47,7 @@
 
 -define(ERROR(Type, Message), {error, {Type, Message}}).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
@@ -378,5 +378,5 @@ eval_can_time_out(_Config) ->
     ok = py:exec(<<"def loop():\n    while True: pass\n">>),
     {error, timeout} = py:eval(<<"loop()">>, #{}, 10),
     {error, timeout} = py:eval(<<"[x for x in iter(int, 1)]">>, #{}, 10),
-    {ok, 2} = py:eval(<<"1+1">>, #{}, 5000),
+    {ok, 2} = py:eval(<<"1+1">>, #{}, 60000),
     [] = py_test:messages().

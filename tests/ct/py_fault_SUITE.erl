@@ -11,7 +11,7 @@
          failed_allocations_leak_nothing/1,
          encoders_and_decoders_may_run_out_of_memory/1]).
 
-suite() -> [{timetrap, {seconds, 120}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 

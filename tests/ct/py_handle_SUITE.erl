@@ -51,7 +51,7 @@
 -define(REFUSED(Where), {error, {conversion, _, Where}}).
 -define(HANDLE, {opts, #{return => handle}}).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
@@ -391,17 +391,15 @@ a_hundred_thousand_handles_leave_nothing(_Config) ->
                     py_test:wait_until_freed(fun() -> py:call('__main__', count, []) =:= {ok, 0} end)
             end,
     [Round() || _ <- lists:seq(1, 2)],
-    Before = py_test:resident(),
-    [Round() || _ <- lists:seq(1, 5)],
-    Growth = py_test:resident() - Before,
-    ct:log("grew by ~b KB", [Growth div 1024]),
-    ?assert(Growth < 20 bsl 20 orelse py_test:sanitizer(address) orelse Growth).    % 100 MB would be all
+    %% 100 MB would be all.
+    py_test:grows_less(20 bsl 20, fun() -> [Round() || _ <- lists:seq(1, 5)] end).
 
 a_destructor_that_raises_or_calls_Erlang_harms_nothing(_Config) ->
     Test = self(),
     ok = py:register_function(f, fun([X]) -> Test ! {called, X}, none end),
     ok = py:exec(<<"import erlang, sys\n"
-                   "sys.unraisablehook = lambda u: None\n"
+                   %% Ours goes before it, and has to be there for the cases to come.
+                   "hook, sys.unraisablehook = sys.unraisablehook, lambda u: None\n"
                    "gone = []\n"
                    "class Bad:\n"
                    "    def __del__(self):\n"
@@ -418,7 +416,7 @@ a_destructor_that_raises_or_calls_Erlang_harms_nothing(_Config) ->
     [forget(Code) || Code <- ["Bad()", "Caller()", "Slow()", "Bad()"]],
     await_gone([<<"bad">>, <<"bad">>, <<"caller">>, <<"slow">>]),
     {ok, 4.0} = py:call(math, sqrt, [16]),
-    ok = py:exec(<<"sys.unraisablehook = sys.__unraisablehook__">>).
+    ok = py:exec(<<"sys.unraisablehook = hook">>).
 
 forget(Code) ->
     _ = handle(Code),

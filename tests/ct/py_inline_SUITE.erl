@@ -27,7 +27,7 @@
          an_inline_pool_cannot_be_named_in_a_call_for_more_than_it_is/1,
          inline_works_after_a_restart/1]).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
@@ -56,23 +56,40 @@ moved_back() ->
 
 %% The interpreter may be busy at the moment: an executor may not be asleep yet.
 until_inline(Fun) ->
-    Before = runs(),
-    Results = repeat(Fun, Before, 1000),
-    ?assertEqual(1, length(lists:usort(Results))),
-    hd(Results).
+    repeat(Fun, runs(), moved_back(), 100000, []).
 
-repeat(_Fun, Before, 0) -> error({never_inline, Before, runs()});
-repeat(Fun, Before, N) ->
-    Result = Fun(),
+repeat(Fun, Before, Moved, N, Results) ->
+    N > 0 andalso Moved =:= moved_back() orelse error({never_inline, Before, runs(), moved_back() -- Moved}),
+    Now = lists:usort([Fun() | Results]),
     case runs() > Before of
-        true -> [Result];
-        false -> [Result | repeat(Fun, Before, N - 1)]
+        true -> ?assertMatch([_], Now), hd(Now);
+        false -> repeat(Fun, Before, Moved, N - 1, Now)
+    end.
+
+%% A function that the machine stopped in took too long as well, and is moved back: then the
+%% case begins anew.  The one that is to be moved back is time.sleep.
+undisturbed(Case) ->
+    undisturbed(Case, 5).
+
+undisturbed(Case, Tries) ->
+    Moved = moved_back(),
+    try Case()
+    catch error:Reason:Stack ->
+            Disturbed = moved_back() -- [{time, sleep} | Moved],
+            Disturbed =/= [] andalso Tries > 1 orelse erlang:raise(error, Reason, Stack),
+            ct:log("~p were moved back: ~p", [Disturbed, Reason]),
+            [ok = py:unregister_pool(Registered) || {Registered, _} <- py_context_router:list_pool_registrations()],
+            py_test:restart(#{}),
+            undisturbed(Case, Tries - 1)
     end.
 
 %%% What comes of it
 
 %% The thread is one of the emulator's.
 an_inline_function_runs_on_a_scheduler(_Config) ->
+    undisturbed(fun on_a_scheduler/0).
+
+on_a_scheduler() ->
     {ok, Elsewhere} = py:call('_thread', get_native_id, []),
     inline({'_thread', get_native_id}),
     py_test:wait_until(fun() ->
@@ -87,6 +104,9 @@ is_scheduler(Thread) ->
     end.
 
 results_and_errors_are_those_of_the_normal_path(_Config) ->
+    undisturbed(fun results_and_errors/0).
+
+results_and_errors() ->
     Calls = [{math, sqrt, [16]}, {math, sqrt, [-1]}, {math, sqrt, [<<"x">>]}, {math, sqrt, []},
              {builtins, abs, [-(1 bsl 200)]}, {builtins, sorted, [[3, 1, 2]]}, {builtins, sorted, [[1, <<"a">>]]},
              {builtins, dict, [[{a, 1}, {<<"b">>, [1.5, none, true]}]]},
@@ -107,6 +127,9 @@ results_and_errors_are_those_of_the_normal_path(_Config) ->
     [] = py_test:messages().
 
 a_whole_module_can_be_inline(_Config) ->
+    undisturbed(fun whole_module/0).
+
+whole_module() ->
     inline(math),
     {ok, 4.0} = until_inline(fun() -> py:call(math, sqrt, [16]) end),
     {ok, 120} = until_inline(fun() -> py:call(math, factorial, [5]) end),
@@ -132,9 +155,12 @@ functions_of_the_namespace_can_be_inline(_Config) ->
     ?assertEqual(lists:duplicate(10, []), py_test:at_once([Work(N) || N <- lists:seq(1, 10)])).
 
 keywords_and_timeouts_work_as_elsewhere(_Config) ->
+    undisturbed(fun keywords_and_timeouts/0).
+
+keywords_and_timeouts() ->
     inline({builtins, sorted}),
     {ok, [3, 2, 1]} = until_inline(fun() -> py:call(builtins, sorted, [[1, 2, 3]], #{reverse => true}) end),
-    {ok, [1, 2, 3]} = until_inline(fun() -> py:call(builtins, sorted, [[1, 2, 3]], #{}, 1000) end),
+    {ok, [1, 2, 3]} = until_inline(fun() -> py:call(builtins, sorted, [[1, 2, 3]], #{}, 60000) end),
     {error, {'TypeError', _}} = until_inline(fun() -> py:call(builtins, sorted, [[1]], #{colour => red}) end),
     {error, {'ValueError', _}} = py:call(builtins, sorted, [[1]], #{}, -1),
     [] = py_test:messages().
@@ -144,13 +170,18 @@ an_inline_call_takes_less_than_half_the_time(_Config) ->
     py_test:sanitizer(address) orelse py_test:sanitizer(thread)
         andalso throw({skip, "a sanitizer costs more than what is measured"}),
     Loop = fun() ->
-                   {Time, ok} = py_test:milliseconds(fun() -> loop(3000) end),
+                   {Time, ok} = py_test:milliseconds(fun() -> loop(2000) end),
                    Time
            end,
-    Normal = lists:min([Loop() || _ <- lists:seq(1, 10)]),
-    inline({math, sqrt}),
-    {ok, 4.0} = until_inline(fun() -> py:call(math, sqrt, [16]) end),
-    py_test:within(Normal / 2, 30, Loop).
+    %% Each beside a normal one, as a processor may be twice as fast at another time.
+    Ratio = fun() ->
+                    ok = py:unregister_pool({math, sqrt}),
+                    Normal = Loop(),
+                    inline({math, sqrt}),
+                    {ok, 4.0} = until_inline(fun() -> py:call(math, sqrt, [16]) end),
+                    Loop() / Normal
+            end,
+    py_test:within(0.5, 50, fun() -> undisturbed(Ratio) end).
 
 loop(0) -> ok;
 loop(N) -> {ok, 4.0} = py:call(math, sqrt, [16]), loop(N - 1).
@@ -210,6 +241,9 @@ a_function_that_takes_too_long_is_moved_back_with_one_warning(_Config) ->
     ?assertEqual([], [Other || {warning, Other} <- py_test:log_stop(Log)]).
 
 a_function_of_a_module_is_moved_back_alone(_Config) ->
+    undisturbed(fun moved_back_alone/0).
+
+moved_back_alone() ->
     py_test:restart(#{}),       % what was moved back before stays so
     inline(time),
     {ok, none} = until_inline(fun() -> py:call(time, sleep, [0.005]) end),
@@ -226,13 +260,19 @@ a_function_that_was_moved_back_can_be_registered_again(_Config) ->
          {ok, none} = until_inline(fun() -> py:call(time, sleep, [0.005]) end),
          py_test:wait_until(fun() -> py_context_router:lookup_pool(time, sleep) =:= default end)
      end || _ <- [1, 2, 3]],
-    inline({time, sleep}),
-    {ok, none} = until_inline(fun() -> py:call(time, sleep, [0]) end),
-    inline = py_context_router:lookup_pool(time, sleep).
+    %% Unless the machine stops just then.
+    py_test:wait_until(fun() ->
+                               inline({time, sleep}),
+                               {ok, none} = until_inline(fun() -> py:call(time, sleep, [0]) end),
+                               inline =:= py_context_router:lookup_pool(time, sleep)
+                       end).
 
 %% A loop holds the GIL of the interpreter that the process is bound to.  What the call
 %% then waits for is an executor, not a scheduler: others of Erlang go on meanwhile.
 a_busy_interpreter_sends_inline_calls_the_normal_way(_Config) ->
+    undisturbed(fun busy_interpreter/0).
+
+busy_interpreter() ->
     inline({math, sqrt}),
     {ok, 4.0} = until_inline(fun() -> py:call(math, sqrt, [16]) end),
     Count = case py_test:mode() of
@@ -246,13 +286,13 @@ a_busy_interpreter_sends_inline_calls_the_normal_way(_Config) ->
     py_test:start(Ticker, fun() -> longest_gap(200, erlang:monotonic_time(millisecond), 0) end),
     case py_test:mode() of
         free_threaded -> [{ok, 4.0} = py:call(math, sqrt, [16]) || _ <- lists:seq(1, 100)];
-        multi_executor -> [{ok, 4.0} = py:call(math, sqrt, [16], #{}, 20000) || _ <- lists:seq(1, 5)];
+        multi_executor -> [{ok, 4.0} = py:call(math, sqrt, [16], #{}, 100000) || _ <- lists:seq(1, 5)];
         %% The only executor of the interpreter is busy for ever.
         subinterp -> [_ = py:call(math, sqrt, [16], #{}, 50) || _ <- lists:seq(1, 5)]
     end,
     Gap = py_test:answer(Ticker),
     ct:log("longest gap of a process that sleeps 1 ms: ~b ms", [Gap]),
-    ?assert(Gap < 2000 orelse Gap),
+    ?assert(Gap < 20000 orelse Gap),      % the loops have no end
     [py_test:kill(W) || W <- Loops],
     {ok, 4.0} = py:call(math, sqrt, [16]),
     py_test:end_worker(Ticker),
@@ -266,6 +306,9 @@ longest_gap(N, Last, Longest) ->
 
 %% It cannot wait for Erlang on a scheduler.
 a_callback_from_an_inline_function_fails_clearly(_Config) ->
+    undisturbed(fun callback_from_inline/0).
+
+callback_from_inline() ->
     Test = self(),
     ok = py:register_function(f, fun([]) -> Test ! it_ran, done end),
     ok = py:exec(<<"import erlang\n"
@@ -295,10 +338,13 @@ an_inline_function_in_a_nested_call(_Config) ->
     ok = py:register_function(f, fun([0]) -> {ok, V} = py:call(math, sqrt, [16]), V;
                                     ([N]) -> {ok, V} = py:call(erlang, call, [f, N - 1]), V
                                  end),
-    [{ok, 4.0} = py:call(erlang, call, [f, N], #{}, 20000) || N <- [0, 1, 10, 1, 0]],
+    [{ok, 4.0} = py:call(erlang, call, [f, N], #{}, 60000) || N <- [0, 1, 10, 1, 0]],
     [] = py_test:messages().
 
 exceptions_that_would_end_a_program_do_not_end_the_node(_Config) ->
+    undisturbed(fun exceptions_that_end_programs/0).
+
+exceptions_that_end_programs() ->
     inline({sys, exit}),
     {error, {'SystemExit', <<"3">>}} = until_inline(fun() -> py:call(sys, exit, [3]) end),
     ok = py:exec(<<"def stop(): raise KeyboardInterrupt('stop')\ndef deep(): return deep()\n">>),
@@ -340,6 +386,9 @@ an_inline_pool_cannot_be_named_in_a_call_for_more_than_it_is(_Config) ->
     0 = py_semaphore:current().
 
 inline_works_after_a_restart(_Config) ->
+    undisturbed(fun after_restarts/0).
+
+after_restarts() ->
     [begin
          inline({math, sqrt}),
          {ok, 4.0} = until_inline(fun() -> py:call(math, sqrt, [16]) end),

@@ -33,7 +33,7 @@
 -define(HANDLER, py_logging_test).
 -define(ERROR(Type, Message), {error, {Type, Message}}).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
@@ -75,7 +75,7 @@ define() ->
               "    for i in range(n): log.info('%d', i)\n">>).
 
 next() ->
-    receive {logged, Event} -> Event after 10000 -> error({not_logged, py_test:messages()}) end.
+    receive {logged, Event} -> Event after 60000 -> error({not_logged, py_test:messages()}) end.
 
 text(#{msg := {string, Text}}) -> unicode:characters_to_binary(Text);
 text(#{msg := {Format, Args}}) -> unicode:characters_to_binary(io_lib:format(Format, Args)).
@@ -99,7 +99,7 @@ await_barrier(Before) ->
             ok;
         {logged, _} = Event ->
             await_barrier([Event | Before])
-    after 10000 ->
+    after 60000 ->
         error({no_barrier, Before})
     end.
 
@@ -383,5 +383,5 @@ without_the_application_logging_is_harmless(Config) ->
     {ok, none} = py:eval(<<"threading.Thread(target=later, args=(fifo, to)).start()">>, #{fifo => Fifo, to => self()}),
     ok = application:stop(erlang_python),
     ok = py_test:release(Fifo),
-    receive <<"nothing raised">> -> ok; <<_/binary>> = Raised -> error(Raised) after 10000 -> error(not_told) end,
+    receive <<"nothing raised">> -> ok; <<_/binary>> = Raised -> error(Raised) after 60000 -> error(not_told) end,
     ok = application:start(erlang_python).

@@ -32,7 +32,7 @@
 %% An interpreter with our modules takes about eight.
 -define(LIMIT, 40 * ?MB).
 
-suite() -> [{timetrap, {seconds, 120}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
@@ -205,7 +205,7 @@ a_full_context_takes_a_nested_call(_Config) ->
     C = limited(),
     fill(C),
     ok = py:register_function(nested, fun([]) -> py_context:call(C, math, sqrt, [16]) end),
-    {ok, {ok, 4.0}} = py_context:call(C, erlang, call, [nested], #{}, 20000),
+    {ok, {ok, 4.0}} = py_context:call(C, erlang, call, [nested], #{}, 60000),
     destroy(C).
 
 others_are_not_touched(_Config) ->

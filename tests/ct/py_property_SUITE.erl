@@ -30,7 +30,7 @@
 %% Of all properties together, in each mode.
 -define(TERMS, 10000).
 
-suite() -> [{timetrap, {seconds, 120}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 

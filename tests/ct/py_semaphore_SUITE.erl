@@ -42,7 +42,7 @@
 
 -define(OVERLOADED(Current, Max), {error, {overloaded, Current, Max}}).
 
-suite() -> [{timetrap, {seconds, 120}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
@@ -211,21 +211,26 @@ waiters_are_served_first_come_first_served(_Config) ->
 %% add any.
 fifty_callers_of_20_ms_get_the_throughput_of_the_executors(_Config) ->
     limit(5),
-    Ideal = 50 / min(5, py:num_executors()) * 20,
-    Workers = workers_with_sleep(50),
+    %% What each executor has to do, in one call, at about the same moment.
+    AtOnce = min(5, py:num_executors()),
+    Ideal = fun() -> py:eval(<<"[__import__('time').sleep(0.02) for _ in range(n)]">>, #{n => (50 + AtOnce - 1) div AtOnce}) end,
     Try = fun() ->
+                  Workers = workers_with_sleep(50),
                   {Time, _} = py_test:milliseconds(fun() ->
                                                            [start_sleep(W) || W <- Workers],
                                                            [{ok, _} = py_test:answer(W) || W <- Workers]
                                                    end),
-                  Time
+                  [py_test:end_worker(W) || W <- Workers],
+                  {Best, {ok, _}} = py_test:milliseconds(Ideal),
+                  Time / Best
           end,
-    py_test:within(1.1 * Ideal, 20, Try),
-    [py_test:end_worker(W) || W <- Workers],
+    py_test:within(1.1, 30, Try),
     all_slots_are_back().
 
-%% Up to five are let in at once, and which of those begins first is not said: so each
-%% begins before the one that is ten behind it.
+%% Up to five are let in at once, and which of those begins first is not said.  Who begins was
+%% let in after all that called before, of whom at most four others have not ended: so no
+%% more than these begin later, however long a thread is kept from running.  That holds for
+%% those of an interpreter: a slot is not kept for one that is busy, if another is not.
 fifty_callers_begin_in_the_order_of_their_calls(_Config) ->
     limit(5),
     Workers = workers_with_sleep(50),
@@ -235,19 +240,20 @@ fifty_callers_begin_in_the_order_of_their_calls(_Config) ->
          wait_for_line(N)
      end || {N, W} <- lists:zip(lists:seq(1, 50), Workers)],
     [{ok, held} = py_test:let_go(H) || H <- Held],
-    Starts = [begin {ok, Start} = py_test:answer(W), Start end || W <- Workers],
-    [?assert(Start < Later orelse {N, Starts})
-     || {N, Start, Later} <- lists:zip3(lists:seq(1, 40), lists:sublist(Starts, 40), lists:nthtail(10, Starts))],
+    Naps = [begin {ok, Nap} = py_test:answer(W), Nap end || W <- Workers],
+    [?assertMatch({_, Overtaken} when length(Overtaken) =< 4,
+                  {Start, [Earlier || {Earlier, I} <- lists:sublist(Naps, N - 1), I =:= Interpreter, Earlier > Start]})
+     || {N, {Start, Interpreter}} <- lists:zip(lists:seq(1, 50), Naps)],
     [py_test:end_worker(W) || W <- Workers],
     all_slots_are_back().
 
-%% Of 20 ms; says when it began, by a clock that all interpreters read.
+%% Of 20 ms; says when it began, by a clock that all interpreters read, and in which of them.
 workers_with_sleep(N) ->
-    Function = <<"import time\n"
+    Function = <<"import sys, time\n"
                  "def nap():\n"
                  "    start = time.monotonic()\n"
                  "    time.sleep(0.02)\n"
-                 "    return start\n">>,
+                 "    return start, id(sys.modules)\n">>,
     [begin
          W = py_test:worker(),
          ok = py_test:run(W, fun() -> py:exec(Function) end),
@@ -356,7 +362,7 @@ a_higher_limit_lets_waiters_in_at_once(_Config) ->
     _ = py_test:await_held(First),
     limit(4),
     %% Between interpreters the order is exact only where a slot is the last one.
-    Held = [receive {held, Pid} -> Pid after 10000 -> error({not_held, py_nif:slots()}) end || _ <- [1, 2, 3]],
+    Held = [receive {held, Pid} -> Pid after 60000 -> error({not_held, py_nif:slots()}) end || _ <- [1, 2, 3]],
     {Next, Rest} = lists:partition(fun({Pid, _}) -> lists:member(Pid, Held) end, Waiters),
     py_test:shared_mode() andalso ?assertEqual(lists:sublist(Waiters, 3), Next),
     ?assertEqual({4, 4, 7}, py_nif:slots()),
@@ -406,15 +412,15 @@ a_limit_that_changes_all_the_time_loses_nobody(_Config) ->
 nested_calls_ride_on_the_slot_of_the_outer_call(_Config) ->
     limit(1),
     ok = py:register_function(f, fun([0]) -> py_semaphore:current();
-                                    ([N]) -> {ok, V} = py:call(erlang, call, [f, N - 1], #{}, 10000), V
+                                    ([N]) -> {ok, V} = py:call(erlang, call, [f, N - 1], #{}, 60000), V
                                  end),
-    {ok, 1} = py:call(erlang, call, [f, 5], #{}, 10000),
+    {ok, 1} = py:call(erlang, call, [f, 5], #{}, 60000),
     %% Also with others in the line, who come first where a slot is needed.
     Test = self(),
     ok = py:register_function(g, fun([]) ->
                                          Test ! {in_g, self()},
                                          receive go_on -> ok end,
-                                         {ok, V} = py:call(erlang, call, [f, 3], #{}, 10000),
+                                         {ok, V} = py:call(erlang, call, [f, 3], #{}, 60000),
                                          V
                                  end),
     Outer = py_test:worker(),
@@ -439,7 +445,7 @@ nested_calls_to_other_pools_and_contexts_wait_for_no_slot(_Config) ->
              {parallel, fun() -> {ok, [R, R]} = py:parallel([{math, sqrt, [16]}, {math, sqrt, [16]}]), R end}],
     [begin
          ok = py:register_function(f, fun([]) -> Call() end),
-         ?assertEqual({Name, {ok, {ok, 4.0}}}, {Name, py:call(erlang, call, [f], #{}, 20000)}),
+         ?assertEqual({Name, {ok, {ok, 4.0}}}, {Name, py:call(erlang, call, [f], #{}, 60000)}),
          all_slots_are_back()
      end || {Name, Call} <- Calls],
     limit(1000),
@@ -469,9 +475,9 @@ an_acquired_slot_is_held_until_released(_Config) ->
 calls_of_a_holder_ride_on_its_slot(_Config) ->
     limit(1),
     {ok, Context} = py_context:new(#{}),
-    ok = py_semaphore:acquire(1000),
-    {ok, 4.0} = py:call(math, sqrt, [16], #{}, 10000),
-    {ok, 2} = py:eval(<<"1 + 1">>, #{}, 10000),
+    ok = py_semaphore:acquire(60000),
+    {ok, 4.0} = py:call(math, sqrt, [16], #{}, 60000),
+    {ok, 2} = py:eval(<<"1 + 1">>, #{}, 60000),
     ok = py:exec(<<"x = 1">>),
     {ok, 4.0} = py_context:call(Context, math, sqrt, [16]),
     {ok, [{ok, 4.0}]} = py:parallel([{math, sqrt, [16]}]),
@@ -521,7 +527,7 @@ a_process_may_hold_several_slots(_Config) ->
     [ok = py_semaphore:acquire(0) || _ <- [1, 2, 3]],
     3 = py_semaphore:current(),
     ?OVERLOADED(3, 3) = py_semaphore:acquire(0),
-    {ok, 4.0} = py:call(math, sqrt, [16], #{}, 10000),
+    {ok, 4.0} = py:call(math, sqrt, [16], #{}, 60000),
     [begin ok = py_semaphore:release(), Left = py_semaphore:current() end || Left <- [2, 1, 0]],
     {error, _} = py_semaphore:release(),
     all_slots_are_back().
@@ -573,7 +579,7 @@ a_killed_caller_gives_its_slot_back(Config) ->
          py_test:wait_until(fun() -> py_semaphore:current() =:= 1 end),
          py_test:kill(W),
          all_slots_are_back(),
-         {ok, 4.0} = py:call(math, sqrt, [16], #{}, 10000)
+         {ok, 4.0} = py:call(math, sqrt, [16], #{}, 60000)
      end || Call <- Calls, _ <- [1, 2]],
     py_test:let_all_go(Fifo).
 

@@ -33,7 +33,7 @@
 
 -define(ERROR(Type, Message), {error, {Type, Message}}).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
@@ -60,7 +60,7 @@ send(To, What) ->
     py:call('__main__', send, [To, What]).
 
 next() ->
-    receive Message -> Message after 10000 -> error(no_message) end.
+    receive Message -> Message after 60000 -> error(no_message) end.
 
 %% One that stays out can only be seen by waiting for it.
 nothing_more() ->
@@ -158,9 +158,14 @@ a_name_that_nobody_has_is_a_ProcessError(_Config) ->
                    "    except erlang.ProcessError: return 'caught'\n">>),
     {ok, <<"caught">>} = py:call('__main__', attempt, []),
     %% No atom is made of it.
-    Before = erlang:system_info(atom_count),
-    [?ERROR('ProcessError', _) = send(<<"nobody ", (integer_to_binary(N))/binary>>, 1) || N <- lists:seq(1, 100)],
-    ?assert(erlang:system_info(atom_count) < Before + 50).
+    py_test:within(50, 5, fun() ->
+                                  Before = erlang:system_info(atom_count),
+                                  [?ERROR('ProcessError', _) = send(nobody(), 1) || _ <- lists:seq(1, 100)],
+                                  erlang:system_info(atom_count) - Before
+                          end).
+
+nobody() ->
+    <<"nobody ", (integer_to_binary(erlang:unique_integer([positive])))/binary>>.
 
 wrong_uses_of_send_are_refused(_Config) ->
     [?ERROR('TypeError', _) = py:eval(Code)
@@ -260,12 +265,9 @@ sending_leaves_nothing(_Config) ->
                     true = erlang:garbage_collect(Sink)
             end,
     Round(),
-    Before = {length(processes()), py_test:resident()},
-    [Round() || _ <- [1, 2, 3]],
-    Growth = py_test:resident() - element(2, Before),
-    ct:log("grew by ~b KB", [Growth div 1024]),
-    ?assert(Growth < 20 bsl 20 orelse py_test:sanitizer(address) orelse Growth),
-    ?assert(length(processes()) =< element(1, Before) + 2),
+    Before = length(processes()),
+    py_test:grows_less(20 bsl 20, fun() -> [Round() || _ <- [1, 2, 3]] end),
+    py_test:wait_until(fun() -> length(processes()) =< Before + 2 end),
     Sink ! stop.
 
 %%% Other nodes
@@ -308,7 +310,7 @@ a_node_that_is_not_there_blocks_nobody(_Config) ->
                   hello = next(),
                   ok
           end),
-    ?assert(Time < 5000 orelse Time),
+    ?assert(Time < 6000 orelse Time),      % a connection takes seven seconds not to come about
     nothing_more().
 
 pids_of_other_nodes_keep_their_identity(_Config) ->

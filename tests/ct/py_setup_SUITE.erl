@@ -27,7 +27,7 @@
          a_reload_of_broken_code_is_an_error_and_keeps_the_old/1,
          a_reload_while_calls_run_disturbs_nobody/1]).
 
-suite() -> [{timetrap, {seconds, 120}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 

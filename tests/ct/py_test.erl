@@ -6,7 +6,10 @@
 %% A test must not depend on how long something takes.  Where Python code has to be in
 %% the middle of something, it waits in a C call that the case ends itself (block/1 and
 %% release/1: the opening of a FIFO), or in a callback to the case.  Where the case has to
-%% wait for a fact that nobody announces, wait_until/1 polls for it, with an end.
+%% wait for a fact that nobody announces, wait_until/1 polls for it, with an end.  The time
+%% until that end is for a machine that stops for seconds: nothing is shown by it.  A call
+%% that is to time out while it does something may be kept from beginning for as long, so
+%% timed_out/2 and stuck/2 make it again.
 -module(py_test).
 
 -export([cases/1, start/1, stop/1, restart/1, restore/0]).
@@ -15,15 +18,21 @@
 -export([worker/0, workers_apart/1, run/2, start/2, answer/1, answer/2, end_worker/1, kill/1]).
 -export([in_process/1, at_once/1]).
 -export([register_hold/0, hold/1, holder/0, holder/1, await_held/1, held/0, let_go/1, none_held/0]).
--export([block/1, open_blocked/1, release/1, let_all_go/1, answer_after_release/2, wait_until/1, wait_until/2, wait_until_freed/1]).
+-export([block/1, open_blocked/1, release/1, let_all_go/1, release_for_good/0, answer_after_release/2, wait_until/1, wait_until/2, wait_until_freed/1]).
 -export([messages/0, milliseconds/1, within/3, threads/0, thread_names/0, await_threads/1, resident/0]).
--export([waiting_in_line/0, groups/0, await_at_work/2]).
+-export([timed_out/2, stuck/2, grows_less/2, waiting_in_line/0, groups/0, await_at_work/2]).
+-export([await_idle/0]).
 -export([log_start/0, log_stop/1, log_await/2, log/2]).
 -export([hundred_processes/1]).
 -export([node/1, node/2, peer/0, peer/1, end_peer/1, at/2]).
 -export([python_version/0, only_from_python/1, has_python_module/1, handle/1, handle/2]).
 
 -type worker() :: {pid(), reference()}.
+
+%% How long something may take that has to happen, in milliseconds.
+-define(PATIENCE, 60000).
+
+-define(FIFOS, {?MODULE, fifos}).
 
 %% Enough for cases that have many calls under way and are not about the limit.
 -define(MAX_CONCURRENT, 1000).
@@ -43,6 +52,7 @@ start(Config) ->
     Config.
 
 stop(Config) ->
+    release_for_good(),
     ok = application:stop(erlang_python),
     ok = application:unset_env(erlang_python, max_concurrent),
     Config.
@@ -60,6 +70,7 @@ restart(Environment) ->
 %% After a case that changed the environment or stopped it, or failed in the middle of
 %% something: the next one shall not fail of that.
 restore() ->
+    release_for_good(),
     case application:get_all_env(erlang_python) -- [{included_applications, []}] of
         [{max_concurrent, ?MAX_CONCURRENT}] -> nothing_left(1000) orelse restart(#{});
         _ -> restart(#{})
@@ -178,7 +189,7 @@ worker_loop(Maker) ->
 workers_apart(N) ->
     case shared_mode() of
         true -> [worker() || _ <- lists:seq(1, N)];
-        false -> workers_apart(N, [], 200 * N)
+        false -> workers_apart(N, [], 1000 * N)
     end.
 
 workers_apart(N, Found, _) when length(Found) =:= N ->
@@ -204,7 +215,7 @@ start({Pid, _}, Fun) ->
     ok.
 
 answer(Worker) ->
-    answer(Worker, 30000).
+    answer(Worker, ?PATIENCE).
 
 answer({Pid, Monitor}, Timeout) ->
     receive
@@ -234,7 +245,7 @@ in_process(Fun) ->
 at_once(Funs) ->
     Workers = [worker() || _ <- Funs],
     [start(Worker, Fun) || {Worker, Fun} <- lists:zip(Workers, Funs)],
-    Answers = [answer(Worker, 120000) || Worker <- Workers],
+    Answers = [answer(Worker, 240000) || Worker <- Workers],
     [end_worker(Worker) || Worker <- Workers],
     Answers.
 
@@ -285,7 +296,7 @@ await_held({Pid, Monitor} = Worker) ->
         {held, Pid} -> Worker;
         {answer, Pid, Answer} -> error({not_held, Answer});
         {'DOWN', Monitor, process, Pid, Reason} -> error({worker_died, Reason})
-    after 10000 ->
+    after ?PATIENCE ->
         error({not_held, process_info(Pid, [current_stacktrace, messages])})
     end.
 
@@ -310,19 +321,56 @@ block(Config) ->
     Name = "fifo" ++ integer_to_list(erlang:unique_integer([positive])),
     Fifo = filename:join(proplists:get_value(priv_dir, Config), Name),
     "" = os:cmd("mkfifo '" ++ Fifo ++ "'"),
+    persistent_term:put(?FIFOS, [Fifo | persistent_term:get(?FIFOS, [])]),
     list_to_binary(Fifo).
 
 open_blocked(Fifo) ->
     py:call(os, open, [Fifo, 0]).
 
-%% Lets all go that wait now, and those that come within the moment.
+%% Lets all go that wait now, and those that come within the moment, such as who was stopped
+%% there just then and begins to wait anew.
 release(Fifo) ->
-    "" = os:cmd("timeout 10 sh -c ': > \"" ++ binary_to_list(Fifo) ++ "\"'"),
+    Name = binary_to_list(Fifo),
+    "" = os:cmd("timeout 60 sh -c ': > \"" ++ Name ++ "\"; sleep 0.05; : <> \"" ++ Name ++ "\"'"),
     ok.
 
 %% Lets all go, whether any wait or not: those whose callers gave up or were killed.
 let_all_go(Fifo) ->
     _ = os:cmd("timeout 0.2 sh -c ': > \"" ++ binary_to_list(Fifo) ++ "\"'"),
+    ok.
+
+%% At the end of a case, all that wait in a FIFO that it made, and those that the machine keeps
+%% from coming there until later: they would be stuck for ever.  Who opens it for reading and
+%% writing waits for nobody, and nobody waits while it is open.
+release_for_good() ->
+    case persistent_term:get(?FIFOS, []) of
+        [] ->
+            ok;
+        Fifos ->
+            persistent_term:put(?FIFOS, []),
+            Opener = self(),
+            Pid = spawn_link(fun() ->
+                                     %% Where the directory of the case is still there.
+                                     There = [Fifo || Fifo <- Fifos, element(1, file:read_link_info(Fifo)) =:= ok],
+                                     _ = [{ok, _} = file:open(Fifo, [raw, read, write]) || Fifo <- There],
+                                     Opener ! {self(), open},
+                                     timer:sleep(30000)
+                             end),
+            receive {Pid, open} -> ok end,
+            none_stuck(5000)
+    end.
+
+none_stuck(Time) when Time > 0 ->
+    case py_semaphore:current() of
+        N when is_integer(N) ->
+            case lists:all(fun(#{stuck := Stuck}) -> Stuck =:= 0 end, groups()) of
+                true -> ok;
+                false -> timer:sleep(10), none_stuck(Time - 10)
+            end;
+        {error, not_running} ->
+            ok
+    end;
+none_stuck(_) ->
     ok.
 
 %% Those that were in the queue come to wait after the first were let go, so again and again.
@@ -336,7 +384,7 @@ answer_after_release({Pid, Monitor} = Worker, Fifo) ->
     end.
 
 wait_until(Fun) ->
-    wait_until(Fun, 10000).
+    wait_until(Fun, ?PATIENCE).
 
 wait_until(Fun, Timeout) when Timeout > 0 ->
     case Fun() of
@@ -375,6 +423,50 @@ within(Limit, Tries, Fun, Times) ->
         Time -> within(Limit, Tries - 1, Fun, [Time | Times])
     end.
 
+%% Call(Timeout) times out.  Had it begun?  Else it is made again with more time: it may have
+%% waited in the queue until then, for want of a processor.
+timed_out(Call, HasBegun) ->
+    timed_out(Call, HasBegun, 20).
+
+timed_out(Call, HasBegun, Timeout) when Timeout < ?PATIENCE ->
+    {error, timeout} = Call(Timeout),
+    HasBegun() orelse timed_out(Call, HasBegun, 4 * Timeout);
+timed_out(_Call, HasBegun, _Timeout) ->
+    error({never_begun, HasBegun}).
+
+%% Call(Timeout) times out in C, and its executor, of Pool, is stuck there.  It waits for
+%% something that never comes, so another one in vain does no harm.
+stuck(Pool, Call) ->
+    Stuck = fun() -> lists:sum([N || #{pool := P, stuck := N} <- groups(), P =:= Pool]) end,
+    Before = Stuck(),
+    timed_out(Call, fun() -> is_stuck(Pool, fun() -> Stuck() > Before end) end),
+    true.
+
+%% One that is not, and does nothing else either, has not begun.
+is_stuck(Pool, IsStuck) ->
+    case IsStuck() of
+        true -> true;
+        false ->
+            case at_work(Pool) =:= 0 andalso queued(Pool) =:= 0 of
+                true -> IsStuck();
+                false -> timer:sleep(1), is_stuck(Pool, IsStuck)
+            end
+    end.
+
+%% A round of what leaves nothing takes no memory.  What allocators keep is chance, so one of
+%% some rounds may take as little as this; what leaks does so in each.
+grows_less(Limit, Round) ->
+    grows_less(Limit, Round, []).
+
+grows_less(Limit, _Round, Growths) when length(Growths) =:= 4 ->
+    error({grows, Limit, lists:reverse(Growths)});
+grows_less(Limit, Round, Growths) ->
+    Before = resident(),
+    Round(),
+    Growth = resident() - Before,
+    ct:log("grew by ~b KB", [Growth div 1024]),
+    Growth < Limit orelse sanitizer(address) orelse grows_less(Limit, Round, [Growth | Growths]).
+
 %% Of this operating system process.
 threads() ->
     {ok, Tasks} = file:list_dir("/proc/self/task"),
@@ -382,7 +474,7 @@ threads() ->
 
 %% As many again as there were; threads that end do so in a moment.
 await_threads(Names) ->
-    await_threads(Names, 10000).
+    await_threads(Names, ?PATIENCE).
 
 await_threads(Names, Time) ->
     Now = thread_names(),
@@ -420,8 +512,23 @@ at_work(Pool) ->
 
 %% So many are, and nothing waits for them.
 await_at_work(Pool, N) ->
-    Queued = fun() -> lists:sum([Q || #{pool := P, queued := Q} <- groups(), P =:= Pool]) end,
-    wait_until(fun() -> at_work(Pool) =:= N andalso Queued() =:= 0 end).
+    try wait_until(fun() -> at_work(Pool) =:= N andalso queued(Pool) =:= 0 end)
+    catch error:{never_true, _} ->
+            Facts = [maps:with([pool, id, wanted, executors, idle, parked, stuck, waiting_in_callback, queued], G)
+                     || #{pool := P} = G <- groups(), P =:= Pool],
+            error({never_at_work, N, Facts, py_nif:slots(), py:stacks()})
+    end.
+
+queued(Pool) ->
+    lists:sum([Q || #{pool := P, queued := Q} <- groups(), P =:= Pool]).
+
+%% All requests are over, and all that is counted at their end is counted.
+await_idle() ->
+    wait_until(fun() ->
+                       py_semaphore:current() =:= 0
+                           andalso lists:all(fun(Pool) -> at_work(Pool) =:= 0 andalso queued(Pool) =:= 0 end,
+                                             lists:usort([Pool || #{pool := Pool} <- groups()]))
+               end).
 
 %%% The log
 
@@ -447,7 +554,7 @@ log_await(Id, {Level, Pattern} = Wanted) ->
                 {match, _} -> Text;
                 nomatch -> log_await(Id, Wanted)
             end
-    after 10000 ->
+    after ?PATIENCE ->
         error({not_logged, Wanted, logged(Id)})
     end.
 
@@ -488,7 +595,7 @@ collect(Port, Output) ->
     receive
         {Port, {data, Data}} -> collect(Port, <<Output/binary, Data/binary>>);
         {Port, {exit_status, Status}} -> {Status, Output}
-    after 60000 ->
+    after 2 * ?PATIENCE ->
         {os_pid, Pid} = erlang:port_info(Port, os_pid),
         _ = os:cmd("kill -9 " ++ integer_to_list(Pid)),
         port_close(Port),
@@ -531,4 +638,4 @@ take_name() ->
 
 %% In a process over there.
 at({_Peer, Node}, Fun) ->
-    erpc:call(Node, Fun, 60000).
+    erpc:call(Node, Fun, 2 * ?PATIENCE).

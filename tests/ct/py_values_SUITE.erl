@@ -88,7 +88,7 @@
 -define(ERROR(Type, Message), {error, {Type, Message}}).
 -define(REFUSED(Where), {error, {conversion, _, Where}}).
 
-suite() -> [{timetrap, {seconds, 120}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE) -- [unchanged, fun_of_here].
 
@@ -810,7 +810,7 @@ encoders_without_end_are_an_error(_Config) ->
             "erlang.register_encoder(More, lambda x: [More()])\n"),
     [begin
          {Time, ?REFUSED([result | _])} = py_test:milliseconds(fun() -> py:eval(Code) end),
-         ?assert(Time < 5000 orelse Time)
+         ?assert(Time < 60000 orelse Time)
      end || Code <- ["Same()", "[Same()]", "More()"]],
     {ok, 4.0} = py:call(math, sqrt, [16]).
 
@@ -923,7 +923,7 @@ what_contains_itself_is_refused(_Config) ->
                    "class C(list): pass\nc = C()\nc.append(c)\n">>),
     [begin
          {Time, ?REFUSED([result | _])} = py_test:milliseconds(fun() -> py:eval(Code) end),
-         ?assert(Time < 5000 orelse Time)
+         ?assert(Time < 60000 orelse Time)
      end || Code <- ["l", "d", "t", "a", "b", "[1, l]", "(d,)", "{'x': t}", "tail(1)", "tail(31)", "tail(32)", "tail(33)", "tail(10000)",
                      "[[]] * 3 + [tail(100)]", "c"]],
     {error, {conversion, What, [result, 1]}} = py:eval(<<"l">>),
@@ -954,11 +954,7 @@ conversion_does_not_leak(_Config) ->
                     erlang:garbage_collect()
             end,
     [Round() || _ <- lists:seq(1, 3)],
-    Before = py_test:resident(),
-    [Round() || _ <- lists:seq(1, 10)],
-    Growth = py_test:resident() - Before,
-    ct:log("grew by ~b KB", [Growth div 1024]),
-    ?assert(Growth < 30 bsl 20 orelse py_test:sanitizer(address) orelse Growth).
+    py_test:grows_less(30 bsl 20, fun() -> [Round() || _ <- lists:seq(1, 10)] end).
 
 %% In all 1,000,000 values of all kinds, a thousand in each request.
 a_million_conversions_leave_memory_flat(_Config) ->
@@ -980,12 +976,9 @@ a_million_conversions_leave_memory_flat(_Config) ->
                     erlang:garbage_collect()
             end,
     [Round() || _ <- lists:seq(1, 3)],
-    Before = py_test:resident(),
     Rounds = 1000000 div PerRound + 1,
-    [Round() || _ <- lists:seq(1, min(Rounds, 10))],
-    Growth = py_test:resident() - Before,
-    ct:log("~b rounds of ~b values; grew by ~b KB", [min(Rounds, 10), PerRound, Growth div 1024]),
-    ?assert(Growth < 15 bsl 20 orelse py_test:sanitizer(address) orelse Growth).
+    ct:log("~b rounds of ~b values", [min(Rounds, 10), PerRound]),
+    py_test:grows_less(15 bsl 20, fun() -> [Round() || _ <- lists:seq(1, min(Rounds, 10))] end).
 
 %% The iterator of a subclass of set runs while the dict is read, and empties it.
 a_dict_that_changes_while_it_is_converted_harms_nothing(_Config) ->

@@ -14,15 +14,18 @@
     X(badmatch) \
     X(builtins) \
     X(buffer) \
+    X(busy) \
     X(bytes) \
     X(callback) \
     X(cancel_callback) \
     X(cancelled) \
     X(case_clause) \
+    X(closed) \
     X(context) \
     X(conversion) \
     X(dead) \
     X(done) \
+    X(empty) \
     X(error) \
     X(exit) \
     X(full) \
@@ -36,6 +39,7 @@
     X(nan) \
     X(neg_infinity) \
     X(nil) \
+    X(no_loop) \
     X(no_object) \
     X(no_pool) \
     X(none) \
@@ -58,6 +62,7 @@
     X(py_tracer) \
     X(python) \
     X(refused_module) \
+    X(room) \
     X(result) \
     X(thread) \
     X(undefined) \

@@ -56,6 +56,19 @@ static epy_call *new_call(epy_interp *interp, struct epy_mailbox *mailbox)
     return NULL;
 }
 
+epy_call *epy_call_new(epy_interp *interp)
+{
+    return new_call(interp, NULL);
+}
+
+bool epy_call_missed_end(epy_call *call)
+{
+    pthread_mutex_lock(&call->interp->calls_lock);
+    bool ending = call->interp->ending;
+    pthread_mutex_unlock(&call->interp->calls_lock);
+    return ending;
+}
+
 void epy_call_unlink(epy_call *call)
 {
     pthread_mutex_lock(&call->interp->calls_lock);

@@ -32,6 +32,13 @@ int epy_call_open(ErlNifEnv *env); /* registers the resource type */
 
 EPY_ANY void epy_call_put(epy_call *call);
 
+/* What a thread that serves no request waits in for something else than a call: `frames` of
+ * this.  epy_call_unlink() and epy_call_put() end it.  NULL with an exception set. */
+EPY_GIL epy_call *epy_call_new(epy_interp *interp);
+
+/* Did epy_calls_end() come before its frame was opened, and go without having seen it? */
+EPY_ANY bool epy_call_missed_end(epy_call *call);
+
 /* Calls and waits: the thread's part.  `call`: function and arguments in env. */
 EPY_GIL EPY_NEWREF PyObject *epy_call_wait(epy_interp *interp, ErlNifEnv *env,
                                            const struct epy_calling *calling);

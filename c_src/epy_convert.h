@@ -41,6 +41,9 @@ EPY_GIL void epy_conv_at_pair(epy_conv *c, ERL_NIF_TERM kind, ERL_NIF_TERM key);
 
 EPY_GIL EPY_NEWREF PyObject *epy_topy(epy_conv *c, ERL_NIF_TERM term);
 
+/* What a binary of these bytes is, without any of the flags. */
+EPY_GIL EPY_NEWREF PyObject *epy_topy_text(const void *data, size_t size);
+
 /* 0 and *term, or -1 with an exception set. */
 EPY_GIL int epy_toterm(epy_conv *c, PyObject *object, ERL_NIF_TERM *term);
 

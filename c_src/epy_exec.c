@@ -5,6 +5,7 @@
  *   EPY_OP_CALL  module, function, list of arguments, map of keyword arguments
  *   EPY_OP_EVAL  code as a binary, map of locals
  *   EPY_OP_EXEC  code as a binary
+ *   EPY_OP_TASK  as a call
  */
 #include "epy_exec.h"
 
@@ -453,16 +454,23 @@ static PyObject *do_exec(op *o)
     return run_code(o, true, enif_make_new_map(o->conv.env));
 }
 
+static PyObject *do_turn(op *o)
+{
+    return o->req->hooks->turn(o->interp, o->req);
+}
+
 static PyObject *(*const operations[EPY_OP_COUNT])(op *) = {
     [EPY_OP_CALL] = do_call,
     [EPY_OP_EVAL] = do_eval,
     [EPY_OP_EXEC] = do_exec,
+    [EPY_OP_TURN] = do_turn,
 };
 
 bool epy_exec_needs_namespace(const epy_request *req)
 {
     ERL_NIF_TERM module = req->terms[0];
-    return req->op != EPY_OP_CALL || module == epy_atom.main || module == epy_atom.builtins;
+    bool call = req->op == EPY_OP_CALL || req->op == EPY_OP_TASK;
+    return !call || module == epy_atom.main || module == epy_atom.builtins;
 }
 
 static int convert_result(epy_conv *c, PyObject *value, ERL_NIF_TERM *term)
@@ -494,25 +502,55 @@ static ERL_NIF_TERM take_error(op *o)
     return epy_error_term(o->conv.env, reason);
 }
 
+static void begin(op *o)
+{
+    epy_conv_init(&o->conv, o->interp, o->req->env);
+    o->conv.flags = o->req->flags;
+    if (epy_runtime_config()->errors_full && !(o->req->flags & EPY_ERRORS_SHORT))
+        o->conv.flags |= EPY_ERRORS_FULL;
+}
+
+/* Takes the value; NULL: an exception is set. */
+static epy_result end(op *o, PyObject *value)
+{
+    ERL_NIF_TERM term = epy_atom.ok;
+    int r = value ? 0 : -1;
+    if (value && o->req->op != EPY_OP_EXEC) {
+        r = convert_result(&o->conv, value, &term);
+        term = r == 0 ? enif_make_tuple2(o->req->env, epy_atom.ok, term) : term;
+    }
+    if (r < 0)
+        term = take_error(o);
+    Py_XDECREF(value);
+    epy_conv_fini(&o->conv);
+    return (epy_result){.term = term, .failed = r < 0, .elsewhere = o->elsewhere};
+}
+
 epy_result epy_exec(epy_interp *interp, epy_request *req)
 {
     op o = {.interp = interp, .req = req};
-    ERL_NIF_TERM term = epy_atom.ok;
-    epy_conv_init(&o.conv, interp, req->env);
-    o.conv.flags = req->flags;
-    if (epy_runtime_config()->errors_full && !(req->flags & EPY_ERRORS_SHORT))
-        o.conv.flags |= EPY_ERRORS_FULL;
+    begin(&o);
     PyObject *trace = epy_trace_begin(interp, req->env, req->trace, req->outer != NULL);
-    PyObject *value = operations[req->op](&o);
-    int r = value ? 0 : -1;
-    if (value && req->op != EPY_OP_EXEC) {
-        r = convert_result(&o.conv, value, &term);
-        term = r == 0 ? enif_make_tuple2(req->env, epy_atom.ok, term) : term;
-    }
-    if (r < 0)
-        term = take_error(&o);
-    Py_XDECREF(value);
+    epy_result result = end(&o, operations[req->op](&o));
     epy_trace_end(interp, trace);
-    epy_conv_fini(&o.conv);
-    return (epy_result){.term = term, .failed = r < 0, .elsewhere = o.elsewhere};
+    return result;
+}
+
+PyObject *epy_exec_call(epy_interp *interp, epy_request *req, epy_result *result)
+{
+    op o = {.interp = interp, .req = req};
+    begin(&o);
+    PyObject *value = do_call(&o);
+    if (value)
+        epy_conv_fini(&o.conv);
+    else
+        *result = end(&o, NULL);
+    return value;
+}
+
+epy_result epy_exec_end(epy_interp *interp, epy_request *req, PyObject *value)
+{
+    op o = {.interp = interp, .req = req, .root = epy_atom.result};
+    begin(&o);
+    return end(&o, value);
 }

@@ -15,6 +15,13 @@ typedef struct epy_result {
 /* Runs the request's operation.  No exception is set afterwards. */
 EPY_GIL epy_result epy_exec(epy_interp *interp, epy_request *req);
 
+/* A task: calls its function.  What that returned; or NULL, and the result is there. */
+EPY_GIL EPY_NEWREF PyObject *epy_exec_call(epy_interp *interp, epy_request *req,
+                                           epy_result *result);
+
+/* A task: its result.  Takes the value, or where that is NULL the exception that is set. */
+EPY_GIL epy_result epy_exec_end(epy_interp *interp, epy_request *req, PyObject *value);
+
 /* Does this operation, on these terms, look into the caller's namespace? */
 EPY_ANY bool epy_exec_needs_namespace(const epy_request *req);
 

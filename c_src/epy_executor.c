@@ -23,6 +23,7 @@
 #include "epy_request.h"
 #include "epy_runtime.h"
 #include "epy_semaphore.h"
+#include "epy_wakeup.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -70,7 +71,7 @@ void epy_thread_delete(PyThreadState *ts)
 
 /* ---- one request ---- */
 
-static void count_end(epy_executor *ex, const epy_request *req, bool failed)
+void epy_executor_count(epy_executor *ex, const epy_request *req, bool failed)
 {
     epy_count(failed ? &ex->counts.failed : &ex->counts.done);
     if (req->submitted_ns) {
@@ -78,6 +79,8 @@ static void count_end(epy_executor *ex, const epy_request *req, bool failed)
         epy_count_time(ex->counts.run_time, req->run_ns);
     }
 }
+
+static void come_back(epy_executor *ex);
 
 /* R3: gives the slot back before the reply, so that a caller that has its answer does not
  * find its own slot taken. */
@@ -88,7 +91,9 @@ static void finish(epy_executor *ex, epy_request *req, epy_result result)
         return;
     }
     atomic_store_explicit(&ex->current, req->outer, memory_order_release);
-    count_end(ex, req, result.failed);
+    if (atomic_load(&ex->stuck))
+        come_back(ex);
+    epy_executor_count(ex, req, result.failed);
     if (req->slot)
         epy_semaphore_end(NULL, req->number, true);
     epy_count(epy_request_reply(NULL, req, result.term) ? &ex->counts.sent : &ex->counts.unsent);
@@ -149,10 +154,12 @@ void epy_executor_run(epy_executor *ex, epy_request *req)
         result = refusal(req, epy_atom.not_running);
     else if (!epy_group_is(req->group, req->group_life))
         result = refusal(req, epy_atom.cancelled); /* its pool or context was closed */
-    else if (!enif_is_process_alive(req->env, &req->caller))
+    else if (req->op != EPY_OP_TURN && !enif_is_process_alive(req->env, &req->caller))
         result = refusal(req, epy_atom.cancelled); /* nobody waits: not run at all */
     else {
         result = run_measured(ex, req);
+        if (req->quiet)
+            epy_wakeup_loud(ex, req);
         epy_output_end(ex);
     }
     EPY_ASSERT(R10, !PyErr_Occurred());
@@ -219,10 +226,30 @@ static void serve_again(epy_group *group)
         epy_idle_heat(&group->idle);
 }
 
+/* True: it was stuck. */
+static bool free_stuck(epy_executor *ex)
+{
+    pthread_mutex_lock(&ex->interrupt_lock);
+    bool was = atomic_load(&ex->stuck);
+    atomic_store(&ex->stuck, false);
+    pthread_mutex_unlock(&ex->interrupt_lock);
+    if (was)
+        atomic_fetch_sub(&ex->group->stuck, 1);
+    return was;
+}
+
+static void come_back(epy_executor *ex)
+{
+    if (free_stuck(ex))
+        serve_again(ex->group);
+}
+
 void epy_executor_leave_queue(epy_executor *ex)
 {
+    bool stuck = atomic_load(&ex->stuck) && free_stuck(ex);
     atomic_store(&ex->away, true);
-    stop_serving(ex->group);
+    if (!stuck) /* else somebody serves in its place already */
+        stop_serving(ex->group);
 }
 
 void epy_executor_rejoin_queue(epy_executor *ex)
@@ -231,15 +258,24 @@ void epy_executor_rejoin_queue(epy_executor *ex)
     serve_again(ex->group);
 }
 
-bool epy_executor_stick(epy_executor *ex, epy_request *req)
+/* One that has left its queue for a callback, below this request, does not serve anyway.  One whose
+ * request ends at this moment either is seen to end, or sees what was done to it. */
+static bool mark_stuck(epy_executor *ex, epy_request *req, epy_req_state state)
 {
-    /* One that has left its queue for a callback, below this request, does not serve anyway. */
     pthread_mutex_lock(&ex->interrupt_lock);
-    bool stuck = atomic_load(&ex->current) == req && !ex->stuck && !atomic_load(&ex->away) &&
-                 epy_request_state(req) == EPY_REQ_CANCELLED;
-    if (stuck)
-        ex->stuck = true;
+    bool stuck = !atomic_load(&ex->stuck) && !atomic_load(&ex->away);
+    if (stuck) {
+        atomic_store(&ex->stuck, true);
+        stuck = atomic_load(&ex->current) == req && epy_request_state(req) == state;
+        atomic_store(&ex->stuck, stuck);
+    }
     pthread_mutex_unlock(&ex->interrupt_lock);
+    return stuck;
+}
+
+bool epy_executor_stick(epy_executor *ex, epy_request *req, epy_req_state state)
+{
+    bool stuck = mark_stuck(ex, req, state);
     if (stuck) {
         atomic_fetch_add(&ex->group->stuck, 1);
         atomic_fetch_add(&ex->group->replaced, 1);
@@ -370,6 +406,7 @@ static void serve(epy_executor *ex)
     if (ex->message_env)
         enif_free_env(ex->message_env);
     ex->message_env = NULL;
+    epy_wakeup_end(ex);
     epy_thread_delete(ex->tstate);
     set_state(ex, ABSENT);
     epy_group_drop(group);
@@ -426,6 +463,7 @@ static epy_executor *find_slot(epy_group *group)
     epy_executor *ex = &table[n];
     ex->index = (int)n;
     pthread_mutex_init(&ex->interrupt_lock, NULL);
+    ex->wakeup = -1;
     epy_frames_init(&ex->frames);
     link_to(ex, group);
     atomic_store(&table_size, n + 1);

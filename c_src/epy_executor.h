@@ -11,6 +11,7 @@
 #include "epy.h"
 #include "epy_frame.h"
 #include "epy_group.h"
+#include "epy_request.h"
 #include "epy_stats.h"
 
 #include <pthread.h>
@@ -34,12 +35,20 @@ struct epy_executor {
 
     pthread_mutex_t interrupt_lock;   /* guards the delivery of interrupts; never waits */
     _Atomic(epy_request *) current;   /* innermost request; written by the thread */
-    bool stuck;                       /* a stand-in serves in its place; under interrupt_lock */
+    int wakeup;                       /* an eventfd, or -1; under interrupt_lock: see epy_wakeup.h */
+    atomic_bool stuck;                /* a stand-in serves in its place; written under interrupt_lock */
     uint64_t overdue;                 /* the monitor's: id of the cancelled request it saw last */
     int overdue_ticks;                /* the monitor's: for how long */
     int remind_ticks;                 /* the monitor's: when it is interrupted again */
     epy_job remind;                   /* the service's while `reminding` */
     atomic_bool reminding;
+    struct epy_loop *turn;       /* borrowed: the hosted loop whose turn it runs, or NULL; under
+                                    interrupt_lock, like the next one */
+    bool unblocked;              /* the code of that turn was interrupted; see epy_loop_unblock() */
+    uint64_t blocked;            /* the monitor's: id of the turn that it saw last */
+    int blocked_ticks;           /* the monitor's: for how long */
+    int dead_ticks;              /* the monitor's: how long the owner of the loop is dead whose turn
+                                    it runs */
 
     epy_frames frames;           /* the callbacks that wait here */
     ErlNifEnv *message_env;      /* the thread's, owned, or NULL: see epy_send.c */
@@ -66,9 +75,10 @@ EPY_ANY void epy_executors_relieve(epy_group *group);
 /* Wakes all that sleep, so that they see that their group is closed. */
 EPY_ANY void epy_executors_wake_all(epy_group *group);
 
-/* The request was cancelled a while ago and its executor does not come back: it counts as
- * stuck, and a stand-in may serve.  False: it has come back meanwhile. */
-EPY_NOGIL bool epy_executor_stick(epy_executor *ex, epy_request *req);
+/* The request was cancelled a while ago and its executor does not come back, or it waits for
+ * something while others wait for it: it counts as stuck, and a stand-in may serve.  State: that in
+ * which the request is.  False: it has come back meanwhile. */
+EPY_NOGIL bool epy_executor_stick(epy_executor *ex, epy_request *req, epy_req_state state);
 EPY_GIL void epy_executor_unstick(epy_executor *ex); /* by itself, when it comes back */
 
 /* How many bytes of the calling thread's stack are left. */
@@ -82,6 +92,9 @@ EPY_ANY bool epy_executor_is_live(const epy_executor *ex); /* has a thread that 
 /* [(name, ident, frame or None)] of the executors of this interpreter. */
 EPY_GIL EPY_NEWREF PyObject *epy_executors_frames(epy_interp *interp);
 
+/* Counts the end of a request, for info/0; by the thread itself. */
+EPY_GIL void epy_executor_count(epy_executor *ex, const epy_request *req, bool failed);
+
 /* The id of the innermost request that runs here; 0 when there is none. */
 EPY_ANY uint64_t epy_executor_running(epy_executor *ex);
 
@@ -91,7 +104,7 @@ EPY_GIL void epy_executor_run(epy_executor *ex, epy_request *req);
 /* The executor begins, ends to wait in a callback.  In between it does not look
  * at its queue; if it was the last that did, a stand-in takes its place. */
 EPY_NOGIL void epy_executor_leave_queue(epy_executor *ex);
-EPY_NOGIL void epy_executor_rejoin_queue(epy_executor *ex);
+EPY_ANY void epy_executor_rejoin_queue(epy_executor *ex);
 
 /* Does each executor that serves run a request at this moment?  A hint. */
 EPY_ANY bool epy_executors_all_busy(epy_group *group);

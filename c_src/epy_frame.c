@@ -6,6 +6,7 @@
 #include "epy_queue.h"
 
 #include <stddef.h>
+#include <time.h>
 
 void epy_frames_init(epy_frames *frames)
 {
@@ -34,11 +35,21 @@ static void tell(epy_frame *f)
     pthread_cond_signal(&f->changed);
 }
 
+/* Its deadlines are those of epy_now_ns(). */
+static void changed_init(pthread_cond_t *changed)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(changed, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
 bool epy_frame_open(epy_frames *frames, epy_frame *f, const void *owner,
                     bool (*send)(epy_frame *f, void *arg), void *arg)
 {
     *f = (epy_frame){.owner = owner};
-    pthread_cond_init(&f->changed, NULL);
+    changed_init(&f->changed);
     pthread_mutex_lock(&frames->lock);
     f->serial = ++frames->serial;
     f->outer = frames->innermost;
@@ -111,13 +122,23 @@ static epy_fnode *take_work(epy_frame *f)
     return work;
 }
 
+/* False: it is over. */
+static bool wait_changed(epy_frames *frames, epy_frame *f, uint64_t deadline_ns)
+{
+    if (deadline_ns == 0)
+        return pthread_cond_wait(&f->changed, &frames->lock) == 0;
+    struct timespec end = {.tv_sec = (time_t)(deadline_ns / 1000000000),
+                           .tv_nsec = (long)(deadline_ns % 1000000000)};
+    return pthread_cond_timedwait(&f->changed, &frames->lock, &end) == 0;
+}
+
 /* Once it has ended, nothing that is nested in it begins. */
-epy_fnode *epy_frame_wait(epy_frames *frames, epy_frame *f)
+epy_fnode *epy_frame_wait_until(epy_frames *frames, epy_frame *f, uint64_t deadline_ns)
 {
     epy_fnode *work = NULL;
     pthread_mutex_lock(&frames->lock);
-    while (!has_ended(f) && !(work = take_work(f)))
-        pthread_cond_wait(&f->changed, &frames->lock);
+    while (!has_ended(f) && !(work = take_work(f)) && wait_changed(frames, f, deadline_ns))
+        continue;
     atomic_store_explicit(&f->news, f->nested || has_ended(f), memory_order_relaxed);
     if (!work)
         frames->innermost = f->outer;
@@ -125,6 +146,11 @@ epy_fnode *epy_frame_wait(epy_frames *frames, epy_frame *f)
     if (!work)
         pthread_cond_destroy(&f->changed);
     return work;
+}
+
+epy_fnode *epy_frame_wait(epy_frames *frames, epy_frame *f)
+{
+    return epy_frame_wait_until(frames, f, 0);
 }
 
 epy_fnode *epy_frame_take_rest(epy_frame *f)

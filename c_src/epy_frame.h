@@ -67,6 +67,10 @@ bool epy_frame_spin(epy_frame *f, uint64_t ns);
  * then it is closed, and NULL. */
 epy_fnode *epy_frame_wait(epy_frames *frames, epy_frame *f);
 
+/* The same until that moment of epy_now_ns(), 0: for ever.  Then it is closed as well, with
+ * neither an answer nor a cancel. */
+epy_fnode *epy_frame_wait_until(epy_frames *frames, epy_frame *f, uint64_t deadline_ns);
+
 /* What was left when it ended, one by one. */
 epy_fnode *epy_frame_take_rest(epy_frame *f);
 

@@ -86,9 +86,19 @@ epy_group *epy_group_open(epy_interp *interp, epy_pool *pool, int wanted, bool f
     return group;
 }
 
+bool epy_group_shut(epy_group *group, unsigned life)
+{
+    return life & 1 && atomic_compare_exchange_strong(&group->life, &life, life + 1);
+}
+
 void epy_group_close(epy_group *group)
 {
-    atomic_fetch_add(&group->life, 1);
+    if (epy_group_shut(group, atomic_load(&group->life)))
+        epy_group_close_shut(group);
+}
+
+void epy_group_close_shut(epy_group *group)
+{
     epy_group_refuse_queued(NULL, group, epy_atom.cancelled);
     epy_monitor_notice(); /* which ends the executors, see look_at_closing() */
     epy_group_drop(group);

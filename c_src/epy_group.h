@@ -21,7 +21,7 @@
 
 struct epy_group {
     int id;                      /* constant: place in the table */
-    atomic_uint life;            /* odd: open.  Written by the runtime's thread */
+    atomic_uint life;            /* odd: open.  Made odd by the runtime's thread; see epy_group_shut() */
     atomic_bool taken;           /* not FREE; set under the table's lock */
     epy_interp *interp;          /* constant while not FREE */
     epy_pool *pool;              /* constant while not FREE; NULL: of a context */
@@ -42,6 +42,8 @@ struct epy_group {
     _Atomic uint64_t cancelled;  /* requests that were cancelled while they ran */
     _Atomic(epy_executor *) executors; /* linked by next; never unlinked */
     uint64_t seen;               /* the monitor's: popped at its last look */
+    int still_ticks, free_ticks; /* the monitor's: how long the queue has not moved, and of that,
+                                    how long nobody had the GIL */
     bool busy_tick;              /* the monitor's: all executors were busy at its last look */
     atomic_bool unmoved;         /* its executors have not come back for a tick and more; the monitor's */
 };
@@ -53,6 +55,11 @@ epy_group *epy_group_open(epy_interp *interp, epy_pool *pool, int wanted, bool f
 /* No new requests from now on; those that are queued or run end as {error, cancelled}.
  * The executors end when they can.  The runtime's thread. */
 EPY_NOGIL void epy_group_close(epy_group *group);
+
+/* The same in two steps, so that what is asked of the group after the first is refused already.
+ * False: it was closed before.  The second is the runtime's thread's. */
+EPY_ANY bool epy_group_shut(epy_group *group, unsigned life);
+EPY_NOGIL void epy_group_close_shut(epy_group *group);
 
 /* Keeps the group from being taken for another use, unless that is too late: false. */
 EPY_ANY bool epy_group_keep(epy_group *group);

@@ -34,6 +34,11 @@ typedef struct epy_objects {
     PyObject *conversion_error; /* _erlang.ConversionError */
     PyObject *process_error;    /* _erlang.ProcessError */
     PyObject *mailbox_type, *async_call_type; /* _erlang.Mailbox, _erlang.AsyncCall */
+    PyObject *loop_host_type, *task_end_type; /* see epy_host.h */
+    PyObject *asker;            /* contextvars.ContextVar: the TaskEnd of the task that runs */
+    PyObject *pipe_type, *channel_wait_type; /* _erlang.Pipe, _erlang.ChannelWait */
+    PyObject *channel_closed; /* erlang.channel.ChannelClosed */
+    PyObject *timeout;          /* _erlang.Timeout */
     PyObject *trace_context;    /* contextvars.ContextVar; see epy_trace.h */
     PyObject *cell_type;        /* keeps a counter of the shared state */
     PyObject *state_cells;      /* dict: key -> such; see epy_state.c */

@@ -5,8 +5,10 @@
 #include "epy_atoms.h"
 #include "epy_error.h"
 #include "epy_group.h"
+#include "epy_loop.h" /* above us: whose turn is blocked */
 #include "epy_semaphore.h"
 #include "epy_stats.h"
+#include "epy_wakeup.h"
 
 /* The exception that the thread of this executor raises next; NULL: none.
  *
@@ -30,8 +32,11 @@ static void run_interrupt(epy_job *job, epy_interp *interp)
     pthread_mutex_lock(&ex->interrupt_lock);
     /* The executor has not parted: it runs the request, maybe below a nested one,
      * or is about to. */
-    if (atomic_load(&req->parted) == 0 && !req->told)
-        set_async(ex, interp->objects.cancelled);
+    if (atomic_load(&req->parted) == 0 && !req->told) {
+        epy_wakeup_ring(ex);
+        if (!req->quiet)
+            set_async(ex, interp->objects.cancelled);
+    }
     bool last = atomic_fetch_add(&req->parted, 1) == 1;
     pthread_mutex_unlock(&ex->interrupt_lock);
     if (last)
@@ -39,8 +44,12 @@ static void run_interrupt(epy_job *job, epy_interp *interp)
 }
 
 /* The request has just become CANCELLED out of RUNNING by the calling thread. */
-static void interrupt(epy_request *req)
+static void interrupt(ErlNifEnv *env, epy_request *req)
 {
+    if (req->op == EPY_OP_TASK) {
+        req->hooks->cancel(env, req);
+        return;
+    }
     req->interrupt.run = run_interrupt;
     epy_service_post(&req->executor->group->interp->service, &req->interrupt);
 }
@@ -97,8 +106,11 @@ static epy_request *cancel_running(ErlNifEnv *env, uint64_t id)
     epy_request *req = epy_request_find(id);
     if (!req || !cancel_in(req, id, EPY_REQ_RUNNING, &p))
         return NULL;
-    atomic_fetch_add_explicit(&req->executor->group->cancelled, 1, memory_order_relaxed);
-    epy_frame_cancel(&req->executor->frames, req);
+    epy_executor *ex = req->executor; /* NULL: of a task, which a loop has */
+    atomic_fetch_add_explicit(ex ? &ex->group->cancelled : &req->group->cancelled, 1,
+                              memory_order_relaxed);
+    if (ex)
+        epy_frame_cancel(&ex->frames, req);
     epy_event_count(EPY_CANCELLED);
     end_place(env, &p, true);
     return req;
@@ -113,7 +125,7 @@ bool epy_cancel(ErlNifEnv *env, uint64_t id)
     }
     req = cancel_running(env, id);
     if (req)
-        interrupt(req);
+        interrupt(env, req);
     return req != NULL;
 }
 
@@ -124,9 +136,10 @@ bool epy_cancel_reply(ErlNifEnv *env, uint64_t id, ERL_NIF_TERM atom_reason)
     if (req) {
         /* The tag stays readable until both parties have parted. */
         ERL_NIF_TERM result = epy_error_term(msg_env, atom_reason);
-        epy_event_reply(enif_send(env, &req->caller, msg_env,
-                                  epy_request_message(req, msg_env, result)));
-        interrupt(req);
+        if (req->manner != EPY_UNHEARD)
+            epy_event_reply(enif_send(env, &req->caller, msg_env,
+                                      epy_request_message(req, msg_env, result)));
+        interrupt(env, req);
     }
     if (msg_env)
         enif_free_env(msg_env);
@@ -138,9 +151,10 @@ void epy_interrupt_end(epy_executor *ex, epy_request *req)
     pthread_mutex_lock(&ex->interrupt_lock);
     atomic_store(&ex->current, req->outer);
     set_async(ex, NULL);
+    epy_wakeup_clear(ex);
     bool last = atomic_fetch_add(&req->parted, 1) == 1;
-    bool replaced = ex->stuck;
-    ex->stuck = false;
+    bool replaced = atomic_load(&ex->stuck);
+    atomic_store(&ex->stuck, false);
     pthread_mutex_unlock(&ex->interrupt_lock);
     if (last)
         epy_request_free(req);
@@ -161,10 +175,22 @@ bool epy_interrupt_again(epy_executor *ex)
     pthread_mutex_lock(&ex->interrupt_lock);
     epy_request *req = atomic_load(&ex->current);
     bool cancelled = req && epy_request_state(req) == EPY_REQ_CANCELLED;
-    if (cancelled)
+    if (cancelled) {
+        epy_wakeup_ring(ex);
         set_async(ex, ex->interp->objects.cancelled);
+    }
     pthread_mutex_unlock(&ex->interrupt_lock);
     return cancelled;
+}
+
+void epy_interrupt_raise(epy_executor *ex)
+{
+    set_async(ex, ex->interp->objects.cancelled);
+}
+
+void epy_interrupt_take_back(epy_executor *ex)
+{
+    set_async(ex, NULL);
 }
 
 static void run_remind(epy_job *job, epy_interp *interp)
@@ -172,7 +198,8 @@ static void run_remind(epy_job *job, epy_interp *interp)
     epy_executor *ex = EPY_CONTAINER(job, epy_executor, remind);
     (void)interp;
     atomic_store(&ex->reminding, false);
-    (void)epy_interrupt_again(ex); /* false: it has come back meanwhile */
+    if (!epy_interrupt_again(ex))
+        epy_loop_unblock(ex); /* which does nothing if it has come back meanwhile */
 }
 
 void epy_interrupt_remind(epy_executor *ex)

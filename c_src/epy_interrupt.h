@@ -41,7 +41,13 @@ EPY_GIL void epy_interrupt_end(epy_executor *ex, epy_request *req);
  * says so to sys.unraisablehook: the request is to have it again.  False: it is not cancelled. */
 EPY_GIL bool epy_interrupt_again(epy_executor *ex);
 
-/* The same from elsewhere: the request goes on as if it had not been interrupted. */
+/* Under interrupt_lock: the exception is raised in what runs there; what was raised and did not
+ * fire is taken back. */
+EPY_GIL void epy_interrupt_raise(epy_executor *ex);
+EPY_GIL void epy_interrupt_take_back(epy_executor *ex);
+
+/* The same from elsewhere: the request goes on as if it had not been interrupted; or the turn of
+ * a loop goes on for long, and one of its tasks that was cancelled may be why. */
 EPY_ANY void epy_interrupt_remind(epy_executor *ex);
 
 #endif

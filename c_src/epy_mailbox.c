@@ -15,8 +15,9 @@
 
 typedef struct item {
     struct item *next;
-    epy_call *call; /* strong */
+    epy_call *call; /* strong; NULL: something that is no call */
     epy_answer answer;
+    epy_told *told; /* strong: that */
 } item;
 
 struct epy_mailbox {
@@ -37,8 +38,17 @@ static void free_item(item *i)
 {
     if (i->answer.env)
         enif_free_env(i->answer.env);
-    epy_call_put(i->call);
+    if (i->call)
+        epy_call_put(i->call);
+    if (i->told)
+        epy_told_put(i->told);
     enif_free(i);
+}
+
+void epy_told_put(epy_told *told)
+{
+    if (atomic_fetch_sub(&told->refs, 1) == 1)
+        told->free(told);
 }
 
 void epy_mailbox_put(epy_mailbox *m)
@@ -56,11 +66,9 @@ static void ring(epy_mailbox *m)
     (void)!eventfd_write(m->fd, 1);
 }
 
-bool epy_mailbox_push(epy_mailbox *m, epy_call *call, epy_answer answer)
+/* False: the mailbox is closed. */
+static bool append(epy_mailbox *m, item *i)
 {
-    item *i = enif_alloc(sizeof *i); /* aborts the VM rather than return NULL */
-    atomic_fetch_add(&call->refs, 1);
-    *i = (item){.call = call, .answer = answer};
     pthread_mutex_lock(&m->lock);
     bool open = m->fd >= 0;
     if (open) {
@@ -71,10 +79,32 @@ bool epy_mailbox_push(epy_mailbox *m, epy_call *call, epy_answer answer)
             ring(m);
     }
     pthread_mutex_unlock(&m->lock);
+    return open;
+}
+
+/* enif_alloc() aborts the VM rather than return NULL. */
+
+bool epy_mailbox_push(epy_mailbox *m, epy_call *call, epy_answer answer)
+{
+    item *i = enif_alloc(sizeof *i);
+    atomic_fetch_add(&call->refs, 1);
+    *i = (item){.call = call, .answer = answer};
+    bool open = append(m, i);
     if (!open) {
         i->answer.env = NULL;
         free_item(i);
     }
+    return open;
+}
+
+bool epy_mailbox_tell(epy_mailbox *m, epy_told *told)
+{
+    item *i = enif_alloc(sizeof *i);
+    atomic_fetch_add(&told->refs, 1);
+    *i = (item){.told = told};
+    bool open = append(m, i);
+    if (!open)
+        free_item(i);
     return open;
 }
 
@@ -277,6 +307,11 @@ static void mailbox_dealloc(PyObject *o)
     Py_DECREF(type);
 }
 
+epy_mailbox *epy_mailbox_of(PyObject *mailbox)
+{
+    return ((mailbox_object *)mailbox)->m;
+}
+
 static PyObject *mailbox_fileno(PyObject *o, PyObject *unused)
 {
     epy_mailbox *m = ((mailbox_object *)o)->m;
@@ -306,8 +341,18 @@ static PyObject *convert_item(epy_interp *interp, call_object *o, const item *i)
     return Py_BuildValue("OON", o, ok ? Py_True : Py_False, value);
 }
 
+static int drain_told(PyObject *list, PyObject *o)
+{
+    PyObject *entry = o ? PyTuple_Pack(3, o, Py_True, Py_None) : NULL;
+    int r = entry ? PyList_Append(list, entry) : -1;
+    Py_XDECREF(entry);
+    return o ? r : 0; /* NULL: nobody waits any more */
+}
+
 static int drain_item(PyObject *list, const item *i)
 {
+    if (i->told)
+        return drain_told(list, i->told->object);
     call_object *o = (call_object *)i->call->object;
     if (!o)
         return 0; /* cancelled after its answer had come */

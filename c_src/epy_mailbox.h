@@ -13,11 +13,27 @@
 
 typedef struct epy_mailbox epy_mailbox;
 
+/* Part of what tells a loop something other than the answer to a call. */
+typedef struct epy_told {
+    atomic_int refs;
+    PyObject *object; /* borrowed, or NULL: what Python gets; of the thread that runs the loop */
+    void (*free)(struct epy_told *told);
+} epy_told;
+
+EPY_ANY void epy_told_put(epy_told *told);
+
 EPY_ANY void epy_mailbox_keep(epy_mailbox *m);
 EPY_ANY void epy_mailbox_put(epy_mailbox *m);
 
 /* Takes the answer's environment, unless it returns false: the mailbox is closed. */
 EPY_ANY bool epy_mailbox_push(epy_mailbox *m, epy_call *call, epy_answer answer);
+
+/* Has the loop take (object, True, None) out of the mailbox; keeps `told` until then.  False: the
+ * mailbox is closed. */
+EPY_ANY bool epy_mailbox_tell(epy_mailbox *m, epy_told *told);
+
+/* That of a Python object of type Mailbox. */
+EPY_GIL epy_mailbox *epy_mailbox_of(PyObject *mailbox);
 
 /* Adds the types and async_start() to the module `_erlang`. */
 EPY_GIL int epy_mailbox_init(PyObject *module, epy_objects *objects);

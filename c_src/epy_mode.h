@@ -13,6 +13,7 @@ typedef struct epy_config {
     int num_subinterp_workers; /* subinterp: interpreters beside the main one */
     int max_spare_executors;   /* of an interpreter, for executors that wait in callbacks */
     int io_pool_size;          /* executors of the pool io */
+    int num_async_workers;     /* executors of event loops, but where each interpreter has one */
     int max_concurrent;        /* slots of the semaphore */
     unsigned acquire_timeout;      /* ms that a request waits for one */
     bool errors_full;          /* unless a request wants them short */

@@ -7,11 +7,13 @@
 #include "epy_module.h"
 
 #include "epy_callback.h"
+#include "epy_channel_py.h"
 #include "epy_compat.h"
 #include "epy_error.h"
 #include "epy_executor.h"
 #include "epy_fault.h"
 #include "epy_interp.h"
+#include "epy_host.h"
 #include "epy_interrupt.h"
 #include "epy_mailbox.h"
 #include "epy_mode.h"
@@ -20,6 +22,7 @@
 #include "epy_state.h"
 #include "epy_trace.h"
 #include "epy_types.h"
+#include "epy_wakeup.h"
 
 typedef struct module_state {
     epy_interp *interp; /* borrowed; interpreters are never freed */
@@ -209,7 +212,10 @@ static int exec_module(PyObject *module)
     }
     epy_objects *objects = &state->interp->objects;
     if (epy_types_init(module, objects, call_fun) < 0 || epy_send_init(module) < 0 ||
-        epy_mailbox_init(module, objects) < 0 || epy_state_init(module, objects) < 0)
+        epy_mailbox_init(module, objects) < 0 || epy_state_init(module, objects) < 0 ||
+        epy_host_init(module, objects) < 0 || epy_wakeup_init(module) < 0)
+        return -1;
+    if (epy_channel_py_init(module, objects) < 0)
         return -1;
     return epy_trace_init(module, objects);
 }

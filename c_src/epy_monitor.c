@@ -7,9 +7,11 @@
 #include "epy_gil.h"
 #include "epy_group.h"
 #include "epy_interrupt.h"
+#include "epy_loop.h"
 #include "epy_request.h"
 #include "epy_runtime.h"
 #include "epy_semaphore.h"
+#include "epy_wakeup.h"
 
 #define IDLE_TICKS 20    /* without work, before it sleeps */
 #define STUCK_TICKS 4    /* after a cancel, before an executor counts as stuck */
@@ -18,8 +20,39 @@
 #define GIL_HELD_TICKS 3 /* that inline calls keep away after a GIL was seen held */
 #define MANY_GONE 256    /* cancelled requests in a queue, before they are taken off */
 #define SWEEP_TICKS 50   /* between two looks at all requests that are queued */
+#define STILL_TICKS 1000 /* that a queue waits for one executor, which waits for something itself */
+#define BLOCKED_TICKS 200 /* a turn of a loop, before a task that was cancelled is suspected; and
+                             between two such looks */
+#define OWNER_TICKS 1000 /* a turn of a loop, after the owner's death, before it is interrupted */
+#define TASKS_NS INT64_C(1000000000) /* between two looks for tasks whose callers are gone */
 
 static atomic_int awake; /* futex word: 0 while the monitor sleeps or is about to */
+
+/* The only executor of a group waits for something, maybe for a thread that calls Erlang, which
+ * calls Python, and that call is in this queue. */
+static void replace_waiting(epy_group *group)
+{
+    for (epy_executor *ex = atomic_load(&group->executors); ex; ex = ex->next) {
+        epy_request *req = atomic_load(&ex->current);
+        if (req && epy_executor_stick(ex, req, EPY_REQ_RUNNING))
+            return;
+    }
+}
+
+static void look_at_still(epy_group *group, bool still)
+{
+    if (!still || group->fixed || atomic_load(&group->wanted) != 1) {
+        group->still_ticks = group->free_ticks = 0;
+        return;
+    }
+    group->still_ticks++;
+    group->free_ticks += epy_gil_is_free(group->interp->state);
+    if (group->still_ticks < STILL_TICKS)
+        return;
+    if (group->free_ticks > STILL_TICKS / 2) /* else it computes */
+        replace_waiting(group);
+    group->still_ticks = group->free_ticks = 0;
+}
 
 /* Wakes an executor where nothing was taken off the queue for a tick.  Returns
  * whether there is, or was since the last look, any work. */
@@ -27,8 +60,10 @@ static bool look(epy_group *group)
 {
     uint64_t popped = atomic_load_explicit(&group->popped, memory_order_relaxed);
     bool waiting = epy_group_has_work(group), moved = popped != group->seen;
-    if (waiting && !moved && !epy_idle_wake(&group->idle))
+    bool still = waiting && !moved && !epy_idle_wake(&group->idle);
+    if (still)
         epy_executors_relieve(group);
+    look_at_still(group, still);
     group->seen = popped;
     waiting |= !epy_queue_empty(&group->queue); /* for a slot */
     /* One that is hot may be between the queue and its request. */
@@ -51,11 +86,29 @@ static void look_at_overdue(epy_executor *ex)
     if (ex->overdue_ticks == 0)
         ex->remind_ticks = REMIND_TICKS;
     if (ex->overdue_ticks == STUCK_TICKS)
-        (void)epy_executor_stick(ex, req); /* false: it has just come back */
+        (void)epy_executor_stick(ex, req, EPY_REQ_CANCELLED); /* false: it has just come back */
+    if (ex->overdue_ticks == EPY_QUIET_TICKS && req->quiet && !req->told)
+        epy_interrupt_remind(ex);
     if (ex->overdue_ticks >= ex->remind_ticks) {
         epy_interrupt_remind(ex);
         ex->remind_ticks += ex->remind_ticks < REMIND_TICKS_MAX ? ex->remind_ticks : REMIND_TICKS_MAX;
     }
+}
+
+/* A turn that goes on for long: code of a task does not return to the loop, and the cancel of that
+ * task waits for just this. */
+static void look_at_turn(epy_executor *ex)
+{
+    epy_request *req = atomic_load(&ex->current);
+    uint64_t id = req ? epy_request_id(req) : 0;
+    if (!req || req->op != EPY_OP_TURN) {
+        ex->blocked = 0;
+        return;
+    }
+    ex->blocked_ticks = ex->blocked == id ? ex->blocked_ticks + 1 : 0;
+    ex->blocked = id;
+    if (ex->blocked_ticks > 0 && ex->blocked_ticks % BLOCKED_TICKS == 0)
+        epy_interrupt_remind(ex);
 }
 
 /* Cancels what an executor runs for a caller that is gone. */
@@ -66,7 +119,13 @@ static bool look_at_caller(epy_executor *ex, ErlNifEnv *env)
     if (!req || !id)
         return req != NULL;
     ErlNifPid caller = req->caller;
-    if (epy_request_find(id) == req && !enif_is_process_alive(env, &caller))
+    bool turn = req->op == EPY_OP_TURN;
+    if (epy_request_find(id) != req || enif_is_process_alive(env, &caller)) {
+        ex->dead_ticks = 0;
+        return true;
+    }
+    /* The turns that end the loop of an owner that is gone are short. */
+    if (!turn || ++ex->dead_ticks > OWNER_TICKS)
         (void)epy_cancel(NULL, id); /* false: it has just ended */
     return true;
 }
@@ -77,6 +136,7 @@ static bool look_at_executors(epy_group *group, ErlNifEnv *env)
     for (epy_executor *ex = atomic_load(&group->executors); ex; ex = ex->next) {
         running |= look_at_caller(ex, env);
         look_at_overdue(ex);
+        look_at_turn(ex);
     }
     /* A tick ago all were busy, as now: new processes are better bound elsewhere. */
     bool busy = epy_executors_all_busy(group);
@@ -129,13 +189,17 @@ static bool look_at_all(ErlNifEnv *env)
     return work;
 }
 
-/* A caller that is gone gives its place in line to the next one. */
-static void look_at_queued(epy_request *req, void *env)
+/* A caller that is gone gives its place in line to the next one, and its tasks are cancelled. */
+static void look_at_request(epy_request *req, void *env)
 {
     uint64_t id = epy_request_id(req);
-    ErlNifPid caller = req->caller;
-    if (epy_request_state(req) == EPY_REQ_QUEUED && epy_request_find(id) == req &&
-        !enif_is_process_alive(env, &caller))
+    epy_req_state state = epy_request_state(req);
+    if (state != EPY_REQ_QUEUED && state != EPY_REQ_RUNNING)
+        return;
+    ErlNifPid caller = req->caller; /* of that request, if it still has this id afterwards */
+    epy_op op = req->op;
+    bool waits = state == EPY_REQ_QUEUED ? op != EPY_OP_TURN : op == EPY_OP_TASK;
+    if (waits && epy_request_find(id) == req && !enif_is_process_alive(env, &caller))
         (void)epy_cancel(NULL, id); /* false: it has just ended */
 }
 
@@ -146,7 +210,7 @@ static void sweep(unsigned tick, ErlNifEnv *env)
     if (tick % SWEEP_TICKS != 0)
         return;
     bool in_line = epy_semaphore_slots().waiting > 0;
-    epy_request_each(look_at_queued, env);
+    epy_request_each(look_at_request, env);
     for (int id = 0; id < epy_group_count(); id++) {
         epy_group *group = epy_group_get(id);
         if (atomic_load(&group->gone) > MANY_GONE || (in_line && atomic_load(&group->unwaited))) {
@@ -154,6 +218,16 @@ static void sweep(unsigned tick, ErlNifEnv *env)
             atomic_store(&group->unwaited, false);
             epy_group_sweep(group);
         }
+    }
+}
+
+/* Tasks that wait need no executor, but their callers may die. */
+static void sleep_long(ErlNifEnv *env)
+{
+    while (atomic_load(&awake) == 0) {
+        epy_futex_wait(&awake, 0, epy_loops_have_tasks() ? TASKS_NS : -1);
+        if (epy_loops_have_tasks())
+            epy_request_each(look_at_request, env);
     }
 }
 
@@ -173,7 +247,7 @@ static void *monitor_main(void *arg)
         /* Either the next producer sees that we sleep, or we see its request. */
         atomic_store(&awake, 0);
         if (!look_at_all(env))
-            epy_futex_wait(&awake, 0, -1);
+            sleep_long(env);
         atomic_store(&awake, 1);
         idle_ticks = 0;
     }

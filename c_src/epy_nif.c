@@ -13,8 +13,10 @@
 #include "epy_inline.h"
 #include "epy_interrupt.h"
 #include "epy_lib.h"
+#include "epy_loop.h"
 #include "epy_map.h"
 #include "epy_namespace.h"
+#include "epy_pipe.h"
 #include "epy_pool.h"
 #include "epy_route.h"
 #include "epy_runtime.h"
@@ -49,7 +51,8 @@ static ERL_NIF_TERM code_term(ErlNifEnv *env, int code)
 }
 
 /* start(Ref, {NumExecutors, NumSubinterps, IoPoolSize, MaxSpares, Schedulers, MaxConcurrent,
- *             AcquireTimeout, Telemetry, ErrorsFull, RedirectOutput, PythonPath}) */
+ *             AcquireTimeout, Telemetry, ErrorsFull, RedirectOutput, PythonPath,
+ *             NumAsyncWorkers}) */
 static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     epy_config config;
@@ -57,7 +60,7 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     const ERL_NIF_TERM *t;
     int n;
     (void)argc;
-    if (!enif_get_tuple(env, argv[1], &n, &t) || n != 11 ||
+    if (!enif_get_tuple(env, argv[1], &n, &t) || n != 12 ||
         !enif_get_int(env, t[0], &config.num_executors) ||
         !enif_get_int(env, t[1], &config.num_subinterp_workers) ||
         !enif_get_int(env, t[2], &config.io_pool_size) ||
@@ -65,6 +68,7 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
         !enif_get_int(env, t[4], &config.schedulers) ||
         !enif_get_int(env, t[5], &config.max_concurrent) ||
         !enif_get_uint(env, t[6], &config.acquire_timeout) ||
+        !enif_get_int(env, t[11], &config.num_async_workers) ||
         !enif_inspect_binary(env, t[10], &path) || path.size >= sizeof config.python_path)
         return enif_make_badarg(env);
     config.telemetry = t[7] == epy_atom.true_;
@@ -163,7 +167,9 @@ static ERL_NIF_TERM nif_interp_id(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
 {
     (void)argc;
     epy_namespace *ns = epy_namespace_from(env, argv[0]);
-    return ns ? enif_make_int(env, ns->home->interp->id) : enif_make_badarg(env);
+    if (!ns)
+        return enif_make_badarg(env);
+    return enif_make_int(env, atomic_load(&ns->in_main) ? 0 : ns->home->interp->id);
 }
 
 /* pool_open(Ref, Name, Size, Mode) */
@@ -426,6 +432,39 @@ static ERL_NIF_TERM nif_set_tracing(ErlNifEnv *env, int argc, const ERL_NIF_TERM
     return epy_atom.ok;
 }
 
+/* ---- event loops ---- */
+
+static ERL_NIF_TERM nif_loop_new(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_loop_new(env, argv[0]);
+}
+
+static ERL_NIF_TERM nif_loop_count(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    (void)argv;
+    return epy_loop_count(env);
+}
+
+static ERL_NIF_TERM nif_loop_ready(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_loop_ready(env, argv[0]);
+}
+
+static ERL_NIF_TERM nif_loop_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_loop_close(env, argv[0], argv[1]);
+}
+
+static ERL_NIF_TERM nif_loop_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_loop_info(env, argv[0]);
+}
+
 /* ---- load ---- */
 
 /* The resource types, which belong to the module. */
@@ -440,6 +479,10 @@ static int open_types(ErlNifEnv *env)
         r = epy_call_open(env);
     if (r == EPY_OK)
         r = epy_state_open(env);
+    if (r == EPY_OK)
+        r = epy_pipe_open(env);
+    if (r == EPY_OK)
+        r = epy_loop_open(env);
     return r == EPY_OK ? epy_buffer_open(env) : r;
 }
 
@@ -495,6 +538,12 @@ static ErlNifFunc functions[] = {
     {"set_acquire_timeout", 1, nif_set_acquire_timeout, 0},
     {"release", 1, nif_release, 0},
     {"is_handle", 1, nif_is_handle, 0},
+    {"channel_new", 2, epy_pipe_nif_new, 0},
+    {"channel_send", 4, epy_pipe_nif_send, 0},
+    {"channel_receive", 2, epy_pipe_nif_receive, 0},
+    {"channel_leave", 2, epy_pipe_nif_leave, 0},
+    {"channel_close", 1, epy_pipe_nif_close, 0},
+    {"channel_info", 1, epy_pipe_nif_info, 0},
     {"frame_atom", 1, nif_frame_atom, 0},
     {"cell_new", 1, nif_cell_new, 0},
     {"cell_get", 1, nif_cell_get, 0},
@@ -506,6 +555,11 @@ static ErlNifFunc functions[] = {
     {"log_done", 1, nif_log_done, 0},
     {"span_done", 1, nif_span_done, 0},
     {"set_tracing", 1, nif_set_tracing, 0},
+    {"loop_new", 1, nif_loop_new, 0},
+    {"loop_count", 0, nif_loop_count, 0},
+    {"loop_ready", 1, nif_loop_ready, 0},
+    {"loop_close", 2, nif_loop_close, 0},
+    {"loop_info", 1, nif_loop_info, 0},
 };
 
 ERL_NIF_INIT(py_nif, functions, load, NULL, upgrade, NULL)

@@ -5,6 +5,7 @@
 #include "epy_atoms.h"
 #include "epy_callback.h"
 #include "epy_error.h"
+#include "epy_host.h"
 #include "epy_request.h"
 #include "epy_runtime.h"
 
@@ -22,8 +23,11 @@ static int send_callback(epy_executor *ex, const char *text, size_t size)
         PyErr_NoMemory();
         return -1;
     }
+    ErlNifPid caller;
+    if (req->op != EPY_OP_TURN || !epy_host_asker(ex->interp, &caller))
+        caller = req->caller;
     ERL_NIF_TERM args = enif_make_list2(env, epy_binary_term(env, text, size),
-                                        enif_make_pid(env, &req->caller));
+                                        enif_make_pid(env, &caller));
     PyObject *result = epy_callback_terms(ex->interp, env, epy_atom.output, args);
     Py_XDECREF(result);
     return result ? 0 : -1;

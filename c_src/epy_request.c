@@ -173,14 +173,57 @@ ERL_NIF_TERM epy_request_trace(unsigned flags, const ERL_NIF_TERM *terms, int *a
     return flags & EPY_TRACED && *arity > 0 ? terms[--*arity] : 0;
 }
 
+/* All that a request has beside its terms. */
+static void set_up(epy_request *req, epy_op op, epy_manner manner)
+{
+    req->op = op;
+    req->manner = manner;
+    req->trace = 0;
+    req->flags = 0;
+    req->slot = false;
+    req->ns = NULL;
+    req->submitted_ns = req->queue_ns = req->run_ns = 0;
+    req->outer = NULL;
+    req->told = req->quiet = req->left = false;
+    req->executor = NULL;
+    req->hooks = NULL;
+    req->loop = NULL;
+    req->task_end = NULL;
+    atomic_store_explicit(&req->parted, 0, memory_order_relaxed);
+}
+
+static void queue(epy_request *req)
+{
+    uint64_t word = atomic_load_explicit(&req->word, memory_order_relaxed);
+    atomic_store_explicit(&req->word, word | EPY_REQ_QUEUED, memory_order_release);
+}
+
+static epy_request *take(void)
+{
+    epy_request *req = pop_free();
+    return req ? req : grow();
+}
+
+epy_request *epy_request_plain(epy_op op, epy_manner manner, const ErlNifPid *caller)
+{
+    epy_request *req = take();
+    if (!req)
+        return NULL;
+    set_up(req, op, manner);
+    req->tag = epy_atom.undefined;
+    for (int i = 0; i < EPY_REQ_TERMS; i++)
+        req->terms[i] = epy_atom.undefined;
+    req->caller = *caller;
+    queue(req);
+    return req;
+}
+
 epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, unsigned flags,
                              ERL_NIF_TERM tuple, bool *ok)
 {
     const ERL_NIF_TERM *elements;
     int arity;
-    epy_request *req = pop_free();
-    if (!req)
-        req = grow();
+    epy_request *req = take();
     *ok = true;
     if (!req)
         return NULL;
@@ -197,25 +240,18 @@ epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, unsigned flags,
     req->tag = elements[0];
     for (int i = 0; i < EPY_REQ_TERMS; i++)
         req->terms[i] = i + 1 < arity ? elements[i + 1] : epy_atom.undefined;
-    req->op = op;
+    set_up(req, op, EPY_SYNC);
     req->trace = trace;
     req->flags = flags;
-    req->manner = EPY_SYNC;
-    req->slot = false;
-    req->ns = NULL;
-    req->submitted_ns = req->queue_ns = req->run_ns = 0;
-    req->outer = NULL;
-    req->told = false;
-    req->executor = NULL;
-    atomic_store_explicit(&req->parted, 0, memory_order_relaxed);
     enif_self(caller_env, &req->caller);
-    uint64_t word = atomic_load_explicit(&req->word, memory_order_relaxed);
-    atomic_store_explicit(&req->word, word | EPY_REQ_QUEUED, memory_order_release);
+    queue(req);
     return req;
 }
 
 void epy_request_free(epy_request *req)
 {
+    if (req->hooks)
+        req->hooks->over(req);
     enif_clear_env(req->env);
     if (req->ns)
         epy_namespace_put(req->ns);
@@ -254,5 +290,6 @@ ERL_NIF_TERM epy_request_message(const epy_request *req, ErlNifEnv *env, ERL_NIF
 
 bool epy_request_reply(ErlNifEnv *env, epy_request *req, ERL_NIF_TERM result)
 {
-    return enif_send(env, &req->caller, req->env, epy_request_message(req, req->env, result));
+    return req->manner == EPY_UNHEARD ||
+           enif_send(env, &req->caller, req->env, epy_request_message(req, req->env, result));
 }

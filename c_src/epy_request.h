@@ -29,7 +29,15 @@
 #include "epy_queue.h"
 #include "epy_service.h"
 
-typedef enum epy_op { EPY_OP_CALL, EPY_OP_EVAL, EPY_OP_EXEC, EPY_OP_SLOT, EPY_OP_COUNT } epy_op;
+typedef enum epy_op {
+    EPY_OP_CALL,
+    EPY_OP_EVAL,
+    EPY_OP_EXEC,
+    EPY_OP_SLOT,
+    EPY_OP_TASK, /* a call whose result an event loop awaits; see epy_loop.h */
+    EPY_OP_TURN, /* a turn of an event loop: made here, never by Erlang */
+    EPY_OP_COUNT
+} epy_op;
 
 typedef enum epy_req_state {
     EPY_REQ_FREE,
@@ -47,6 +55,7 @@ typedef enum epy_manner {
     EPY_ASYNC, /* the caller gets the reply; callbacks go to the process py_async */
     EPY_CAST,  /* py_async is the caller, and outlives whoever submitted it */
     EPY_INLINE, /* not a request of the table: runs on the caller's scheduler */
+    EPY_UNHEARD, /* nobody: a turn of an event loop; callbacks go to py_async */
 } epy_manner;
 
 /* How a request wants its values and errors; above the operation in the integer that
@@ -62,6 +71,13 @@ enum {
     EPY_TRACED = 128,      /* the last element is the trace context that it runs in */
     EPY_FLAGS_ALL = 255,
 };
+
+/* What loops do with their requests; of epy_loop.c, which is above. */
+typedef struct epy_loop_hooks {
+    PyObject *(*turn)(epy_interp *interp, epy_request *req); /* EPY_GIL: runs a turn */
+    void (*cancel)(ErlNifEnv *env, epy_request *req); /* a task has moved from RUNNING to CANCELLED */
+    void (*over)(epy_request *req);                   /* it is about to be freed */
+} epy_loop_hooks;
 
 struct epy_request {
     epy_qnode node;             /* the queue's, while QUEUED */
@@ -85,6 +101,12 @@ struct epy_request {
     epy_executor *executor;     /* set before RUNNING; executors are never freed */
     epy_request *outer;         /* executor's: the request whose stack this one runs on */
     epy_fnode nested;           /* the frame's in which it is to run */
+    const epy_loop_hooks *hooks; /* constant while not FREE; NULL: of no loop */
+    struct epy_loop *loop;      /* strong, constant: whose task or turn; put by hooks->over */
+    PyObject *task_end;         /* borrowed: see epy_host.c; of the loop's turn */
+    bool quiet;                 /* the thread's: it runs a loop, which is told of a cancel by the
+                                   descriptor of epy_wakeup.h; read under interrupt_lock */
+    bool left;                  /* the thread's: its executor has left the queue for that */
     uint64_t submitted_ns;      /* epy_now_ns() when it was submitted; 0: nested, not measured */
     uint64_t queue_ns, run_ns;  /* executor's, for the reply */
     epy_job interrupt;          /* the service's, once cancelled while RUNNING */
@@ -96,6 +118,9 @@ struct epy_request {
  * the tuple is not of that shape; NULL with *ok true means no memory. */
 EPY_ANY epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, unsigned flags,
                                      ERL_NIF_TERM tuple, bool *ok);
+
+/* A request without terms, in state QUEUED; NULL: no memory. */
+EPY_ANY epy_request *epy_request_plain(epy_op op, epy_manner manner, const ErlNifPid *caller);
 
 /* The last of these terms, which *arity counts no more then, if the flags say that it is the trace
  * context; else 0. */

@@ -9,9 +9,11 @@
 #include "epy_executor.h"
 #include "epy_fault.h"
 #include "epy_interrupt.h"
+#include "epy_loop.h"
 #include "epy_module.h"
 #include "epy_monitor.h"
 #include "epy_namespace.h"
+#include "epy_pipe.h"
 #include "epy_pool.h"
 #include "epy_request.h"
 #include "epy_route.h"
@@ -50,7 +52,6 @@ typedef struct command {
     bool fixed;
     uint64_t memory_limit;
     epy_group *group;  /* of a context */
-    unsigned life;
 } command;
 
 enum { PYTHON_STARTING, PYTHON_STARTED, PYTHON_FAILED };
@@ -299,6 +300,32 @@ static int ensure_subinterps(int n)
     return r;
 }
 
+/* The interpreter of the n-th group of the pool of event loops. */
+static epy_interp *async_interp(const epy_plan *plan, int n)
+{
+    return n < plan->subinterps ? atomic_load(&epy_pool_default->groups[n])->interp
+                                : &runtime.slots[0];
+}
+
+/* The pool of event loops: groups of one executor each, so that a loop stays on a thread.  With
+ * several interpreters each has one, as code and data of its processes are there, and the main
+ * one as well, for modules that load nowhere else. */
+static int ensure_async_pool(const epy_plan *plan, int n)
+{
+    epy_pool *pool = epy_pool_find(epy_atom.async);
+    int r = EPY_OK, have = 0;
+    if (!pool)
+        pool = epy_pool_new(epy_atom.async);
+    if (plan->subinterps)
+        n = plan->subinterps + 1;
+    while (have < n && atomic_load(&pool->groups[have]))
+        have++;
+    epy_pool_set_count(pool, have);
+    for (; r == EPY_OK && have < n; have++)
+        r = add_to_pool(pool, open_on(async_interp(plan, have), pool, 1, false));
+    return r;
+}
+
 /* The pool `main` is the default one, where that is on the main interpreter. */
 static int alias_main_pool(void)
 {
@@ -326,7 +353,7 @@ static int apply(const epy_config *config)
     if (r == EPY_OK)
         r = plan.subinterps ? ensure_main_pool(epy_atom.main_pool, plan.main_executors, false)
                             : alias_main_pool();
-    return r;
+    return r == EPY_OK ? ensure_async_pool(&plan, config->num_async_workers) : r;
 }
 
 /* ---- replies ---- */
@@ -359,6 +386,7 @@ static void run_start(command *cmd)
         answer(cmd, error_text(cmd->env));
     } else {
         atomic_store(&runtime.state, EPY_RUNNING);
+        epy_loops_resume();
         answer(cmd, epy_atom.ok);
     }
 }
@@ -423,6 +451,7 @@ static void end_calls(void)
  * A request that sits in a C call even then is left to itself. */
 static void drain(void)
 {
+    epy_pipes_close(NULL);
     epy_semaphore_recheck(NULL);
     each_open_group(refuse_queued);
     bool idle = wait_idle();
@@ -447,7 +476,8 @@ static void close_pool(epy_pool *pool)
 
 static bool is_built_in(ERL_NIF_TERM name)
 {
-    return name == epy_atom.default_ || name == epy_atom.io || name == epy_atom.main_pool;
+    return name == epy_atom.default_ || name == epy_atom.io || name == epy_atom.main_pool ||
+           name == epy_atom.async;
 }
 
 static void close_if_context(epy_group *group)
@@ -527,8 +557,7 @@ static void run_open_context(command *cmd)
 
 static void run_close_context(command *cmd)
 {
-    if (epy_group_is(cmd->group, cmd->life))
-        epy_group_close(cmd->group);
+    epy_group_close_shut(cmd->group);
 }
 
 static int fill_pool(epy_pool *pool, int size, epy_place place)
@@ -697,9 +726,10 @@ int epy_runtime_close_pool(ErlNifEnv *env, ERL_NIF_TERM ref, ERL_NIF_TERM name)
 
 void epy_runtime_close_context(epy_group *group, unsigned life)
 {
+    if (!epy_group_shut(group, life))
+        return; /* it was closed before */
     command *cmd = new_command(NULL, 0, run_close_context);
     cmd->group = group;
-    cmd->life = life;
     (void)post(cmd);
 }
 

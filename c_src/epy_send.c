@@ -6,6 +6,7 @@
 #include "epy_convert.h"
 #include "epy_error.h"
 #include "epy_executor.h"
+#include "epy_host.h"
 #include "epy_inline.h"
 #include "epy_request.h"
 #include "epy_runtime.h"
@@ -183,6 +184,8 @@ static bool find_self(ErlNifPid *pid)
     if (scheduler)
         return enif_self(scheduler, pid) != NULL;
     epy_request *req = epy_self ? atomic_load(&epy_self->current) : NULL;
+    if (req && req->op == EPY_OP_TURN)
+        return epy_host_asker(epy_self->interp, pid);
     if (!req || req->manner == EPY_CAST)
         return false;
     *pid = req->caller;

@@ -8,6 +8,7 @@
 #include "epy_exec.h"
 #include "epy_handle.h"
 #include "epy_inline.h"
+#include "epy_loop.h"
 #include "epy_namespace.h"
 #include "epy_pool.h"
 #include "epy_route.h"
@@ -131,12 +132,40 @@ typedef struct input {
     int arity;
 } input;
 
+/* A task goes to its loop, whoever asks for it: no loop is nested in a callback. */
+static ERL_NIF_TERM submit_task(ErlNifEnv *env, const input *in, ERL_NIF_TERM request,
+                                ERL_NIF_TERM name, epy_request **out)
+{
+    bool ok;
+    ERL_NIF_TERM refusal;
+    epy_loop *loop = epy_loop_find(env, name);
+    *out = NULL;
+    if (!loop)
+        return enif_make_badarg(env);
+    if (!epy_runtime_is_running())
+        return epy_atom.not_running;
+    if (!epy_loop_admits(env, loop, &refusal))
+        return refusal;
+    epy_request *req = epy_request_new(env, in->op, in->flags, request, &ok);
+    if (!req)
+        return ok ? enif_raise_exception(env, enif_make_atom(env, "system_limit"))
+                  : enif_make_badarg(env);
+    if (epy_exec_needs_namespace(req)) {
+        epy_namespace_keep(in->ns);
+        req->ns = in->ns;
+    }
+    req->submitted_ns = epy_now_ns();
+    epy_loop_adopt(loop, req);
+    *out = req;
+    return enif_make_uint64(env, epy_request_id(req));
+}
+
 static bool read_input(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NIF_TERM request,
                        input *in)
 {
     unsigned n;
     in->ns = epy_namespace_from(env, ns);
-    if (!in->ns || !enif_get_uint(env, op, &n) || (n & 0xFF) >= EPY_OP_COUNT ||
+    if (!in->ns || !enif_get_uint(env, op, &n) || (n & 0xFF) > EPY_OP_TASK ||
         n >> 8 > EPY_FLAGS_ALL)
         return false;
     in->op = (epy_op)(n & 0xFF);
@@ -274,6 +303,13 @@ ERL_NIF_TERM epy_submit(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NI
     uint64_t run_ns;
     if (!read_input(env, ns, op, request, &in))
         return enif_make_badarg(env);
+    if (in.op == EPY_OP_TASK) {
+        epy_request *task;
+        result = submit_task(env, &in, request, pool, &task);
+        if (task)
+            epy_loop_submit(env, task);
+        return result;
+    }
     if (!find_target(env, &in, pool, &t, &result))
         return result;
     if (t.route && frame == epy_atom.none &&
@@ -314,9 +350,13 @@ ERL_NIF_TERM epy_submit_async(ErlNifEnv *env, epy_manner manner, ERL_NIF_TERM ns
         return enif_make_badarg(env);
     if (!enif_whereis_pid(env, epy_atom.py_async, &server))
         return epy_atom.not_running;
-    if (!find_target(env, &in, pool, &t, &result))
+    epy_request *req;
+    if (in.op == EPY_OP_TASK)
+        result = submit_task(env, &in, request, pool, &req);
+    else if (!find_target(env, &in, pool, &t, &result))
         return result;
-    epy_request *req = make(env, &in, request, &t, &result);
+    else
+        req = make(env, &in, request, &t, &result);
     if (!req)
         return result;
     req->manner = manner;
@@ -325,7 +365,9 @@ ERL_NIF_TERM epy_submit_async(ErlNifEnv *env, epy_manner manner, ERL_NIF_TERM ns
         result = epy_atom.ok;
     } else
         result = make_ticket(env, req);
-    if (epy_semaphore_is_full())
+    if (in.op == EPY_OP_TASK)
+        epy_loop_submit(env, req);
+    else if (epy_semaphore_is_full())
         refuse(env, req);
     else
         (void)submit_admitted(env, &in, req);

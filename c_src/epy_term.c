@@ -4,11 +4,7 @@
 
 #include <stdlib.h>
 
-typedef struct term_object {
-    PyObject_HEAD
-    ERL_NIF_TERM term; /* in terms->env, if that is needed */
-    epy_terms *terms;  /* strong; NULL: the term is the same in every environment */
-} term_object;
+typedef epy_opaque term_object;
 
 /* ---- the environment ---- */
 
@@ -66,11 +62,15 @@ static bool is_immediate(ErlNifEnv *env, ERL_NIF_TERM term)
 
 PyObject *epy_term_object(epy_conv *c, ERL_NIF_TERM term)
 {
+    return epy_term_object_of(c, type_of(c, term), term);
+}
+
+PyObject *epy_term_object_of(epy_conv *c, PyTypeObject *type, ERL_NIF_TERM term)
+{
     bool immediate = is_immediate(c->env, term);
     epy_terms *terms = immediate ? NULL : epy_terms_of(c);
     if (!terms && !immediate)
         return NULL;
-    PyTypeObject *type = type_of(c, term);
     term_object *self = (term_object *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;

@@ -17,6 +17,12 @@ typedef struct epy_terms {
     ErlNifEnv *env; /* owned.  Grows during the conversion that made it, constant afterwards */
 } epy_terms;
 
+typedef struct epy_opaque {
+    PyObject_HEAD
+    ERL_NIF_TERM term; /* in terms->env, if that is needed */
+    epy_terms *terms;  /* strong; NULL: the term is the same in every environment */
+} epy_opaque;
+
 EPY_ANY void epy_terms_put(epy_terms *terms);
 
 /* The environment that objects made by this conversion share; NULL with MemoryError set. */
@@ -30,6 +36,10 @@ EPY_GIL PyObject *epy_no_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 
 /* An object for this term, of the type that its kind has. */
 EPY_GIL EPY_NEWREF PyObject *epy_term_object(epy_conv *c, ERL_NIF_TERM term);
+
+/* The same of a type that is derived from Term and begins with an epy_opaque. */
+EPY_GIL EPY_NEWREF PyObject *epy_term_object_of(epy_conv *c, PyTypeObject *type,
+                                                ERL_NIF_TERM term);
 
 /* Is it one of those?  Then *term in c->env. */
 EPY_GIL bool epy_term_get(epy_conv *c, PyObject *object, ERL_NIF_TERM *term);

@@ -508,6 +508,13 @@ static int run(work *w)
     return 0;
 }
 
+PyObject *epy_topy_text(const void *data, size_t size)
+{
+    epy_conv c = {.flags = 0}; /* which refuses nothing */
+    ErlNifBinary bin = {.data = (unsigned char *)data, .size = size};
+    return text(&c, &bin);
+}
+
 PyObject *epy_topy(epy_conv *c, ERL_NIF_TERM term)
 {
     level few[8];

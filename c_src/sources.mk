@@ -19,6 +19,9 @@ EPY_SOURCES += epy_inline.c     # calls that run on the caller's scheduler
 EPY_SOURCES += epy_gil.c        # whether a GIL is held
 EPY_SOURCES += epy_compat.c     # modules that do not go with the mode
 EPY_SOURCES += epy_stats.c      # what is counted
+EPY_SOURCES += epy_loop.c       # event loops without a thread
+EPY_SOURCES += epy_host.c       # what Python sees of them
+EPY_SOURCES += epy_wakeup.c     # a cancel, for a thread that waits in select()
 EPY_SOURCES += epy_interrupt.c  # ending a request that runs
 EPY_SOURCES += epy_queue.c      # requests that wait (no Python, no BEAM)
 EPY_SOURCES += epy_request.c    # the unit of work, and its free list
@@ -27,6 +30,11 @@ EPY_SOURCES += epy_callback.c   # Python calls Erlang
 EPY_SOURCES += epy_frame.c      # where a callback waits (no Python, no BEAM)
 EPY_SOURCES += epy_call.c       # calls of Erlang by threads and tasks of Python
 EPY_SOURCES += epy_mailbox.c    # the answers to those of an event loop
+EPY_SOURCES += epy_channel.c    # queues that both sides wait at (no Python, no BEAM)
+EPY_SOURCES += epy_pipe.c       # channels, for Erlang
+EPY_SOURCES += epy_channel_py.c # channels, for Python
+EPY_SOURCES += epy_channel_wait.c # threads that wait for them
+EPY_SOURCES += epy_channel_task.c # tasks that do
 EPY_SOURCES += epy_send.c       # messages to Erlang processes
 EPY_SOURCES += epy_state.c      # counters of the shared state
 EPY_SOURCES += epy_trace.c      # the trace context
@@ -49,6 +57,9 @@ EPY_SOURCES += epy_code.c       # source text to code objects
 EPY_SOURCES += epy_service.c    # what is done from outside the executors
 EPY_SOURCES += epy_monitor.c    # queues that do not move, callers that are gone
 EPY_SOURCES += epy_lib.c        # libpython: which one, and that it stays
+
+# A program of its own: the parent of a child process of asyncio (no Python, no BEAM).
+EPY_PROGRAM_SOURCES += py_spawn.c
 
 # Headers are found by what includes them.
 EPY_HEADERS = $(notdir $(wildcard $(srcdir)/c_src/*.h))

@@ -64,8 +64,19 @@ endef
 
 $(foreach variant,$(EPY_VARIANTS),$(eval $(call epy_variant_rules,$(variant))))
 
+# Programs that ports run: one file each, the same for all variants.
+EPY_PROGRAMS = $(EPY_PROGRAM_SOURCES:%.c=priv/bin/%)
+epy_build_program = $(CC) $(epy_cppflags) $(epy_cflags) $(LDFLAGS)
+
+obj/programs/flags: epy-force
+	$(call epy_when_changed,$(epy_build_program))
+
+$(EPY_PROGRAMS): priv/bin/%: $(srcdir)/c_src/%.c obj/programs/flags
+	@$(MKDIR_P) $(@D)
+	$(EPY_V_LD)$(epy_build_program) -o $@ $<
+
 nifs: $(EPY_NIFS)
-all-local: $(EPY_NIFS)
+all-local: $(EPY_NIFS) $(EPY_PROGRAMS)
 
 # For people who look at one variant at a time: "make cp313-subinterp".
 $(EPY_VARIANTS): %: priv/epy-%.so

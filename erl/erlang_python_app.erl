@@ -15,15 +15,22 @@ start(_Type, _Args) ->
     end.
 
 stop(_State) ->
+    ok = py_event_loop:forget(),
     py_state:forget().
 
 load() ->
     case py_variant:load() of
         ok ->
             _ = forget_routes(),
+            ok = let_children_be_reaped(),
             erlang_python_sup:start_link();
         {error, Reason} -> {error, {python, iolist_to_text(py_variant:format_error(Reason))}}
     end.
+
+%% The emulator ignores the signal that a child ended.  The kernel then throws away the status
+%% of children, and Python's subprocess would take each of them for successful.
+let_children_be_reaped() ->
+    os:set_signal(sigchld, default).
 
 %% Registrations end with the application, however that ended.
 forget_routes() ->

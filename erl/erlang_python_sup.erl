@@ -16,7 +16,7 @@ start_link() ->
 
 init([]) ->
     [ok = Module:new_table() || Module <- [py_callback, py_state, py_tracer, py_setup, py_contexts,
-                                           py_context_router, py_stream]],
+                                           py_context_router, py_stream, py_event_loops, py_reactor_context]],
     {ok, {#{strategy => rest_for_one, intensity => 3, period => 10},
           [helpers(),                      % before Python has something to say
            worker(py_runtime, 10000),      % Python starts, and stops
@@ -24,13 +24,16 @@ init([]) ->
            worker(py_contexts, 5000),
            supervisor(py_context_sup),
            worker(py_context_router, 10000),
-           supervisor(py_stream_sup)]}};
+           supervisor(py_stream_sup),
+           supervisor(py_event_loop_sup),
+           supervisor(py_web_sup)]}};
 init(helpers) ->
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10},
           [worker(py_events, 5000),
            worker(py_logger, 5000),
            worker(py_tracer, 5000),
            worker(py_sender, 5000),
+          worker(py_subprocess, 5000),
            worker(py_async, 5000)]}}.
 
 %% These need nobody, and nobody is to be started anew because one of them was.

@@ -16,6 +16,8 @@
 -export([eval/1, eval/2, eval/3, exec/1, exec/2, reload/1]).
 -export([cast/3, cast/4, cast/5, spawn_call/3, spawn_call/4, spawn_call/5]).
 -export([call_async/3, call_async/4, await/1, await/2, cancel/1, parallel/1]).
+-export([async_call/3, async_call/4, async_await/1, async_await/2, async_gather/1, async_gather/2]).
+-export([async_stream/3, async_stream/4]).
 -export([stream/3, stream/4, stream/5, stream_eval/1, stream_eval/2, stream_eval/3]).
 -export([stream_start/3, stream_start/4, stream_start/5, stream_ack/2, stream_cancel/1]).
 -export([getattr/2, getattr/3, setattr/3, call_method/3, call_method/4, call_method/5]).
@@ -410,6 +412,71 @@ stream_ack(Ref, N) ->
 stream_cancel(Ref) ->
     case py_args:checked(fun() -> py_args:reference(Ref) end) of
         {ok, _} -> py_stream:cancel(Ref);
+        {error, _} = Error -> Error
+    end.
+
+%%% Coroutines, on the event loop of py_event_loop:get_loop/0
+
+%% @equiv async_call(Module, Function, Args, #{})
+-spec async_call(Module :: name(), Function :: name(), Args :: [term()]) -> reference().
+async_call(Module, Function, Args) ->
+    async_call(Module, Function, Args, #{}).
+
+%% @doc Begins to run a coroutine, as py_event_loop:create_task/4 does.  Its result is what
+%% async_await/1,2 gives for the reference, in the same process, and so is what kept it from
+%% beginning.  In place of Kwargs there may be `{opts, Options}' of py_event_loop.
+-spec async_call(Module :: name(), Function :: name(), Args :: [term()],
+                 kwargs() | {opts, py_event_loop:settings()}) -> reference().
+async_call(Module, Function, Args, KwargsOrOptions) ->
+    case py_event_loop:create_task(Module, Function, Args, task_options(KwargsOrOptions)) of
+        {ok, Ref} -> Ref;
+        {error, Reason} -> py_request:failed(Reason)
+    end.
+
+task_options({opts, _} = Options) -> Options;
+task_options(Kwargs) -> {opts, #{kwargs => Kwargs}}.
+
+%% @equiv await(Ref)
+-spec async_await(reference()) -> result().
+async_await(Ref) ->
+    await(Ref).
+
+%% @equiv await(Ref, Timeout)
+-spec async_await(reference(), timeout()) -> result().
+async_await(Ref, Timeout) ->
+    await(Ref, Timeout).
+
+%% @equiv async_gather(Calls, infinity)
+-spec async_gather([{name(), name(), [term()]} | {name(), name(), [term()], kwargs()}]) ->
+          {ok, [result()]} | {error, reason()}.
+async_gather(Calls) ->
+    async_gather(Calls, infinity).
+
+%% @doc Runs coroutines at once.  The results are in the order of the calls, and each is one of
+%% its own: an error does not end the others.  Those that have not ended after the timeout are
+%% cancelled, and `{error, timeout}'.  Options are those of py_event_loop:run/4 but `kwargs'.
+-spec async_gather([{name(), name(), [term()]} | {name(), name(), [term()], kwargs()}], options()) ->
+          {ok, [result()]} | {error, reason()}.
+async_gather(Calls, Options) ->
+    case py_args:checked(fun() -> py_event_loop:tasks(py_args:items(Calls), Options) end) of
+        {ok, {Tasks, Timeout}} -> py_event_loop:gather(Tasks, Timeout);
+        {error, _} = Error -> Error
+    end.
+
+%% @equiv async_stream(Module, Function, Args, #{})
+-spec async_stream(Module :: name(), Function :: name(), Args :: [term()]) -> {ok, [term()]} | {error, reason()}.
+async_stream(Module, Function, Args) ->
+    async_stream(Module, Function, Args, #{}).
+
+%% @doc All that an asynchronous generator, or any other asynchronous iterator, yields on the
+%% event loop.  In place of Kwargs there may be a timeout, which is for all of it, or
+%% `{opts, Options}' of py_event_loop:run/4.
+-spec async_stream(Module :: name(), Function :: name(), Args :: [term()],
+                   kwargs() | timeout() | {opts, py_event_loop:settings()}) ->
+          {ok, [term()]} | {error, reason()}.
+async_stream(Module, Function, Args, KwargsOrOptions) ->
+    case py_args:checked(fun() -> py_event_loop:stream(Module, Function, Args, KwargsOrOptions) end) of
+        {ok, Task} -> py_event_loop:collect(Task);
         {error, _} = Error -> Error
     end.
 

@@ -11,9 +11,10 @@
 -export([timeout/1, positive/2, options/1, options/2, errors_full/1, handle_flag/1, kwargs_or_options/1]).
 -export_type([place/0, options/0]).
 
-%% Where a request goes: where routes and bindings say, to a pool, to a context, or to the
-%% interpreter of an object.
--type place() :: undefined | {pool, atom()} | {context, py_nif:namespace()} | {object, py_nif:handle()}.
+%% Where a request goes: where routes and bindings say, to a pool, to a context, to the
+%% interpreter of an object, or to an event loop.
+-type place() :: undefined | {pool, atom()} | {context, py_nif:namespace()} | {object, py_nif:handle()}
+               | {loop, py_nif:loop()}.
 %% What py:options() come to.  `rest' has the options that are none of a request.
 -type options() :: #{timeout := timeout(), flags := py_nif:flags(), rest := map()}.
 

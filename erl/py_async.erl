@@ -149,6 +149,9 @@ cancelled(Id, #state{cancellable = Cancellable} = State) ->
 
 %%% Casts
 
+%% By the end of its pool, context or event loop, which may have had thousands.
+log({Module, Function}, {error, cancelled}) ->
+    logger:info("erlang_python: the cast of ~ts.~ts was cancelled", [Module, Function]);
 log({Module, Function}, {error, Reason}) ->
     logger:warning("erlang_python: the cast of ~ts.~ts failed: ~tp", [Module, Function, Reason]);
 log(_Names, _Result) ->

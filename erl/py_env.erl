@@ -8,7 +8,7 @@
 -export_type([key/0]).
 
 -type key() :: python | mode | num_executors | num_subinterp_workers | max_spare_executors
-             | io_pool_size | max_concurrent | acquire_timeout | num_contexts | num_workers
+             | io_pool_size | num_async_workers | max_concurrent | acquire_timeout | num_contexts | num_workers
              | memory_limit | paths | imports | preload | errors | redirect_output
              | logging | max_traces.
 
@@ -25,6 +25,7 @@ keys() ->
      {max_spare_executors, 64, fun(N) -> N =:= 0 orelse is_count(N, 256) end,
       "an integer from 0 to 256"},
      count(io_pool_size, 10, 256),
+     count(num_async_workers, Schedulers, 256),
      count(max_concurrent, Schedulers * 2 + 1, 1000000),
      {acquire_timeout, 30000, fun(N) -> N =:= 0 orelse is_count(N, 16#FFFFFFFF) end,
       "an integer from 0 to 4294967295 (ms)"},

@@ -18,6 +18,7 @@ info({Variant, Mode, Version, State, Executors, HasSubinterps, Stdlib}) ->
            num_executors => Executors, subinterp_supported => HasSubinterps, stdlib => Stdlib,
            slots => #{current => Current, max => Max, waiting => Waiting},
            pools => pools(maps:get(groups, Stats)),
+           loops => py_event_loop:infos(),
            contexts => py_contexts:all(), contexts_replaced => py_context_router:replaced(),
            registrations => py_context_router:list_pool_registrations()}.
 

@@ -18,7 +18,9 @@
 -export([slots/0, set_max/1, set_acquire_timeout/1, release/1]).
 -export([cell_new/1, cell_get/1, cell_set/2, cell_add/2, cell_kill/1, is_cell_value/1, cells_reset/0]).
 -export([log_done/1, span_done/1, set_tracing/1]).
--export_type([namespace/0, id/0, ticket/0, place/0, frame/0, handle/0, cell/0, op/0, flags/0, outcome/0, info/0,
+-export([channel_new/2, channel_send/4, channel_receive/2, channel_leave/2, channel_close/1, channel_info/1]).
+-export([loop_new/1, loop_count/0, loop_ready/1, loop_close/2, loop_info/1]).
+-export_type([namespace/0, id/0, ticket/0, place/0, frame/0, handle/0, cell/0, channel/0, loop/0, op/0, flags/0, outcome/0, info/0,
               config/0]).
 
 -nifs([start/2, stop/1, info/0, stats/0, service/2,
@@ -28,7 +30,9 @@
        is_handle/1, frame_atom/1,
        slots/0, set_max/1, set_acquire_timeout/1, release/1,
        cell_new/1, cell_get/1, cell_set/2, cell_add/2, cell_kill/1, is_cell_value/1, cells_reset/0,
-       log_done/1, span_done/1, set_tracing/1]).
+       channel_new/2, channel_send/4, channel_receive/2, channel_leave/2, channel_close/1, channel_info/1,
+       log_done/1, span_done/1, set_tracing/1,
+       loop_new/1, loop_count/0, loop_ready/1, loop_close/2, loop_info/1]).
 
 -type namespace() :: reference().
 -type id() :: non_neg_integer().
@@ -41,9 +45,13 @@
 -type handle() :: reference().
 %% A counter of 64 bits, until it is killed.
 -type cell() :: reference().
+%% An event loop that has no thread, see c_src/epy_loop.h.
+-type loop() :: reference().
+-type channel() :: reference().
 -type interp_mode() :: auto | main | own.
 %% 0: call {Tag, Module, Function, Args, Kwargs}; 1: eval {Tag, Code, Locals};
-%% 2: exec {Tag, Code}; 3: a slot of the semaphore {Tag}.  In the bits from 8 on: flags().
+%% 2: exec {Tag, Code}; 3: a slot of the semaphore {Tag}; 4: a task, as a call, with its loop
+%% in place of a pool.  In the bits from 8 on: flags().
 -type op() :: non_neg_integer().
 %% 1: the result is a handle; 2: a binary of a buffer's bytes; 4: errors are maps, 8: they are
 %% pairs, whatever config() says; 16: binaries become str, 32: bytes; 64: atoms become str.
@@ -55,6 +63,8 @@
                  | {waiting, id(), AcquireTimeout :: non_neg_integer()}
                  | {done, term()} | {done, term(), RunNs :: non_neg_integer()}
                  | overloaded  % the line is full
+                 | {overloaded, Current :: non_neg_integer(), Max :: pos_integer()} % too many tasks
+                 | no_loop     % it is closed
                  | no_object   % its interpreter has ended
                  | not_running.
 -type info() :: {Variant :: binary(), Mode :: py:mode(), Version :: binary(), State :: atom(),
@@ -63,7 +73,8 @@
                    IoPoolSize :: pos_integer(), MaxSpares :: non_neg_integer(),
                    Schedulers :: pos_integer(), MaxConcurrent :: pos_integer(),
                    AcquireTimeout :: non_neg_integer(), Telemetry :: boolean(),
-                   ErrorsFull :: boolean(), RedirectOutput :: boolean(), PythonPath :: binary()}.
+                   ErrorsFull :: boolean(), RedirectOutput :: boolean(), PythonPath :: binary(),
+                   NumAsyncWorkers :: pos_integer()}.
 
 %% Loads the library at this path, without its ending.
 -spec load(file:filename()) -> ok | {error, {atom(), string()}}.
@@ -107,6 +118,38 @@ stats() ->
 -spec service(InterpId :: non_neg_integer(), Request :: tuple()) -> ok | not_running.
 service(_InterpId, _Request) ->
     not_running.
+
+%%% Event loops
+
+%% A loop of the interpreter with this number among those of the pool `async', modulo
+%% loop_count(); it is made by its first turn.  The calling process owns it: with its death the
+%% loop is closed.  It gets {select, Loop', undefined, ready_input} when descriptors are ready,
+%% and then calls loop_ready/1 with the loop.
+-spec loop_new(non_neg_integer()) -> {ok, loop()} | not_running.
+loop_new(_N) ->
+    not_running.
+
+%% How many there are to choose from.
+-spec loop_count() -> non_neg_integer().
+loop_count() ->
+    0.
+
+-spec loop_ready(loop()) -> ok.
+loop_ready(_Loop) ->
+    erlang:nif_error(not_loaded).
+
+%% The loop takes no more tasks; those that run are cancelled, and have some seconds to end.  The
+%% calling process gets {Tag, closed} when all is over, also when it was before.
+-spec loop_close(loop(), Tag :: term()) -> ok.
+loop_close(_Loop, _Tag) ->
+    erlang:nif_error(not_loaded).
+
+%% waiting: tasks that are to be started; tasks: that run; interp: the number of its interpreter.
+-spec loop_info(loop()) -> #{interp := non_neg_integer(), waiting := non_neg_integer(),
+                             tasks := non_neg_integer(), started := non_neg_integer(),
+                             turns := non_neg_integer(), closing := boolean()}.
+loop_info(_Loop) ->
+    erlang:nif_error(not_loaded).
 
 %%% Contexts and pools
 
@@ -237,6 +280,44 @@ is_cell_value(_Term) ->
 -spec cells_reset() -> ok.
 cells_reset() ->
     ok. % there are none
+
+%%% Channels: py_channel, py_byte_channel and py_buffer.  The end of the process that made one
+%%% closes it, and so does the stop of the application.
+
+%% 0: terms to Python; 1: bytes both ways; 2: a stream of bytes to Python.
+-spec channel_new(0..2, MaxSize :: pos_integer() | infinity) -> channel() | not_running.
+channel_new(_Kind, _MaxSize) ->
+    not_running.
+
+%% Size: what a term counts that is neither a binary nor a number nor an atom.  With a tag,
+%% the calling process gets {Tag, room} after busy, once, when it may try again.
+-spec channel_send(channel(), term(), Size :: non_neg_integer(), Tag :: reference() | none) ->
+          ok | busy | closed.
+channel_send(_Channel, _Term, _Size, _Tag) ->
+    erlang:nif_error(not_loaded).
+
+%% With a tag, the calling process gets {Tag, {ok, Bytes} | closed} after empty, once.
+-spec channel_receive(channel(), Tag :: reference() | none) -> {ok, binary()} | empty | closed.
+channel_receive(_Channel, _Tag) ->
+    erlang:nif_error(not_loaded).
+
+%% true: no message with this tag comes any more.  false: it is in the mailbox or on its way.
+-spec channel_leave(channel(), Tag :: reference()) -> boolean().
+channel_leave(_Channel, _Tag) ->
+    erlang:nif_error(not_loaded).
+
+%% What was sent before can still be received.
+-spec channel_close(channel()) -> ok.
+channel_close(_Channel) ->
+    erlang:nif_error(not_loaded).
+
+-type channel_queue() :: {Size :: non_neg_integer(), Items :: non_neg_integer(),
+                          Waiting :: non_neg_integer()}.
+-spec channel_info(channel()) ->
+          {Kind :: 0..2, Closed :: boolean(), MaxSize :: pos_integer() | infinity,
+           ToPython :: channel_queue(), ToErlang :: channel_queue()}.
+channel_info(_Channel) ->
+    erlang:nif_error(not_loaded).
 
 %%% Logs and traces
 

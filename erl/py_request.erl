@@ -12,10 +12,11 @@
 -export([call/5, run/4, run/5, parallel/1]).
 -export([async/4, cast/4, failed/1, await/2, answer/1, cancel/1]).
 -export([acquire/1, release/0]).
+-export([own/0, adopt/1]).
 -export([serve/4, current/0, bind/1, unbind/0, trace_context/0, set_trace_context/1]).
 -export_type([op/0, trace/0]).
 
--type op() :: call | eval | exec.
+-type op() :: call | eval | exec | task.
 %% A traceparent of W3C's Trace Context.
 -type trace() :: binary() | none.
 
@@ -24,6 +25,7 @@
 -define(EVAL, 1).
 -define(EXEC, 2).
 -define(SLOT, 3).
+-define(TASK, 4).
 
 -define(NAMESPACE, '$py_namespace').
 %% While bound to a context: the own namespace, or `none' if there was none yet.
@@ -75,16 +77,19 @@ code(Op, Flags) -> code(Op) bor (Flags bsl 8).
 
 code(call) -> ?CALL;
 code(eval) -> ?EVAL;
-code(exec) -> ?EXEC.
+code(exec) -> ?EXEC;
+code(task) -> ?TASK.
 
 %% The name of a place.
 pool({pool, Pool}) -> Pool;
 pool({context, _}) -> context;
 pool({object, _}) -> object;
+pool({loop, _}) -> loop;
 pool(undefined) -> undefined.
 
 %% What the library takes for it, beside the namespace.
 target({object, Handle}) -> Handle;
+target({loop, Loop}) -> Loop;
 target(Place) -> pool(Place).
 
 submit({context, Namespace}, Op, Request) ->
@@ -183,6 +188,10 @@ refused(not_running, _Pool) ->
     end;
 refused(overloaded, _Pool) ->
     {error, overloaded()};
+refused({overloaded, _, _} = Overloaded, _Pool) ->
+    {error, Overloaded};
+refused(no_loop, _Pool) ->
+    {error, {'RuntimeError', <<"the event loop is closed">>}};
 refused(no_object, _Pool) ->
     {error, {'ValueError', <<"the interpreter of the object has ended">>}};
 refused(no_pool, Pool) ->
@@ -490,6 +499,8 @@ execute(Fun, Args) when is_function(Fun) -> apply(Fun, Args);
 execute('$py_output', [Text, _Caller]) -> py_output:write(group_leader(), Text, within(infinity));
 execute('$py_state', [Op | Args]) -> py_state:serve(Op, Args);
 execute('$py_registered', [Name]) -> py_callback:is_registered(Name);
+execute('$py_mode', []) -> py:execution_mode();
+execute('$py_spawn', [Address]) -> py_subprocess:start(Address);
 execute(Name, Args) -> py_callback:execute(Name, Args).
 
 earlier(Deadline, undefined) -> Deadline;
@@ -598,6 +609,16 @@ set_trace_context(Traceparent) ->
 -spec current() -> py_nif:namespace() | not_running.
 current() ->
     namespace(undefined).
+
+%% The process's own namespace, also while it is bound to a context.
+-spec own() -> py_nif:namespace() | not_running.
+own() ->
+    namespace({pool, default}).
+
+%% This process, which has no namespace yet, shares that of another one.
+-spec adopt(py_nif:namespace()) -> ok.
+adopt(Namespace) ->
+    set_namespace(Namespace).
 
 %% From now on the plain requests of this process go to that context.
 -spec bind(Context :: py_nif:namespace()) -> ok.

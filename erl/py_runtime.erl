@@ -50,7 +50,7 @@ config() ->
      py_env:get(max_spare_executors), erlang:system_info(schedulers_online),
      py_env:get(max_concurrent), py_env:get(acquire_timeout), py_telemetry:detect(),
      py_env:get(errors) =:= full, py_env:get(redirect_output),
-     unicode:characters_to_binary(Path)}.
+     unicode:characters_to_binary(Path), py_env:get(num_async_workers)}.
 
 started(ok) -> {ok, []};
 started({error, Reason}) -> {stop, {python_does_not_start, Reason}}.

@@ -16,7 +16,7 @@
 
 -ignore_xref([{telemetry, execute, 3}]).
 
--type what() :: {Operation :: call | eval | exec, Pool :: atom()}.
+-type what() :: {Operation :: call | eval | exec | task, Pool :: atom()}.
 
 %% Is telemetry to be served?  Looks, and remembers it for cancel/3.
 -spec detect() -> boolean().

@@ -8,6 +8,7 @@
 #   make check TESTS_EXAMPLES="shared_state"      this example only
 #   make check TESTS_PYTHON="test_atoms"          this unittest module only
 #   make check CHECK_FLAGS="--verbose"            other options of run_tests
+#   make check-conformance                        see tests/conformance/run; CONFORMANCE_FLAGS are its options
 #
 # A unit test is a program: tests/c/NAME_test.c, and the files of c_src that one line in
 # it names: "LINKS: epy_queue.c epy_bigint.c".  These are free of Python and of Erlang.
@@ -47,7 +48,7 @@ $(foreach test,$(EPY_C_TESTS),$(eval $(call epy_c_test_rules,$(test))))
 
 # A file that no list names would be missing in the release, and be noticed by users.
 epy_unlisted = $(filter-out \
-  $(addprefix $(srcdir)/c_src/,$(EPY_SOURCES) $(EPY_HEADERS)) \
+  $(addprefix $(srcdir)/c_src/,$(EPY_SOURCES) $(EPY_HEADERS) $(EPY_PROGRAM_SOURCES)) \
   $(addprefix $(srcdir)/erl/,$(EPY_ERL_FIRST) $(EPY_ERL) $(EPY_HRL)), \
   $(wildcard $(srcdir)/c_src/*.[ch] $(srcdir)/erl/*.[eh]rl))
 
@@ -66,4 +67,9 @@ check-run: all-am check-lists $(EPY_C_TEST_PROGRAMS)
 
 check-local: check-run
 
-.PHONY: check-lists check-run
+# CPython's own tests of asyncio, with our event loop in the VM: minutes for each variant.
+check-conformance: all-am
+	@$(EPY_EXECUTABLE_$(firstword $(EPY_TAGS))) $(srcdir)/tests/conformance/run . $(or $(VARIANTS),$(EPY_VARIANTS)) \
+	  --erl '$(ERL)' $(CONFORMANCE_FLAGS)
+
+.PHONY: check-lists check-run check-conformance

@@ -9,7 +9,8 @@ keeps the calls, by the reader that it has of them, and they keep the mailbox.  
 is closed drops its readers: with that the calls are cancelled, and the descriptor is closed.
 
 The exception that ends a request reaches Python code only when that runs.  So a loop that
-runs in a request never sleeps long while it has calls under way.
+runs in a request never sleeps long while it has calls under way, unless it is one of ours,
+which is woken.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from weakref import WeakKeyDictionary, ref
 from _erlang import Mailbox, async_start
 from _erlang import self as caller
 
+from ._loop import ErlangEventLoop
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
     from typing import Any, Union
 
-    from _erlang import AsyncCall, Atom, Fun
+    from _erlang import AsyncCall, Atom, ChannelWait, Fun
 
 _NAP = 0.1  # seconds
 _NEVER = float("-inf")
@@ -75,7 +78,8 @@ class _Calls:
     def __init__(self, loop: AbstractEventLoop, mailbox: Mailbox) -> None:
         self.loop = loop
         self.mailbox = mailbox
-        self.pending: dict[AsyncCall, Future[Any]] = {}
+        self.pending: dict[Union[AsyncCall, ChannelWait], Future[Any]] = {}
+        self.is_woken = isinstance(loop, ErlangEventLoop)
         self.nap_ends = _NEVER
         loop.add_reader(mailbox.fileno(), self.take)
 
@@ -84,11 +88,11 @@ class _Calls:
             call.cancel()
         self.mailbox.close()
 
-    def add(self, call: AsyncCall) -> Future[Any]:
-        """The future of a call that has been started."""
+    def add(self, call: Union[AsyncCall, ChannelWait]) -> Future[Any]:
+        """The future of a call, or of a wait for a channel, that has been started."""
         future = self.pending[call] = self.loop.create_future()
         # One that is long over was cut off, by what ended the request that it was for.
-        if self.loop.time() > self.nap_ends + _NAP and _is_in_request():
+        if not self.is_woken and self.loop.time() > self.nap_ends + _NAP and _is_in_request():
             self._sleep()
         return future
 
@@ -104,7 +108,7 @@ class _Calls:
         else:
             self.nap_ends = _NEVER
 
-    def end(self, call: AsyncCall) -> None:
+    def end(self, call: Union[AsyncCall, ChannelWait]) -> None:
         """Cancels the call if it has not ended: its task was cancelled."""
         if self.pending.pop(call, None) is not None:
             call.cancel()

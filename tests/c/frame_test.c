@@ -113,6 +113,22 @@ static void a_frame_whose_message_was_not_sent_is_not_open(void)
     CHECK(!epy_frame_answer(&frames, f.serial, answer_of(&env)));
 }
 
+static void a_frame_ends_when_its_time_is_over(void)
+{
+    epy_frames frames;
+    epy_frame f;
+    int env;
+    epy_frames_init(&frames);
+    CHECK(epy_frame_open(&frames, &f, &env, send_it, NULL));
+    CHECK(!epy_frame_wait_until(&frames, &f, epy_now_ns() + 1000000));
+    CHECK(!f.answer.env && !f.cancelled && !frames.innermost);
+    CHECK(!epy_frame_answer(&frames, sent, answer_of(&env)));
+    CHECK(epy_frame_open(&frames, &f, &env, send_it, NULL));
+    CHECK(epy_frame_answer(&frames, sent, answer_of(&env)));
+    CHECK(!epy_frame_wait_until(&frames, &f, 1)); /* long ago */
+    CHECK(f.answer.env == &env && !frames.innermost);
+}
+
 /* ---- many threads ---- */
 
 typedef struct work {
@@ -254,6 +270,7 @@ static const unit_test tests[] = {
     TEST(a_cancel_ends_the_frames_of_its_owner_only),
     TEST(nested_work_comes_in_its_order_and_none_after_the_end),
     TEST(a_frame_whose_message_was_not_sent_is_not_open),
+    TEST(a_frame_ends_when_its_time_is_over),
     TEST(frames_end_once_and_nothing_is_lost),
 };
 

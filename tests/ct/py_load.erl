@@ -9,18 +9,20 @@
 
 -export([run/1, state/0, check_state/2]).
 
-%% `back': Python also calls back from threads and tasks, counts and sends.
+%% `back': Python also calls back from threads and tasks, counts and sends, and event loops run
+%% tasks.  `killed': it goes on
+%% until so many were.
 -type options() :: #{seconds := pos_integer(), processes => pos_integer(), kill => boolean(),
-                     back => boolean(), seed => integer()}.
+                     killed => non_neg_integer(), back => boolean(), seed => integer()}.
 
 %% What the callers share: where they count, two contexts, how many casts were begun, made
 %% and done, and how many kinds of operations there are.
--record(shared, {counts, contexts, casts, kinds}).
+-record(shared, {counts, contexts, casts, kinds, killed = 0}).   % at least
 
 -define(POOL, load_pool).
 -define(SINK, load_sink).
 -define(KINDS, 20).
--define(KINDS_WITH_BACK, 24).
+-define(KINDS_WITH_BACK, 27).
 -define(BEGUN, 1).
 -define(MADE, 2).
 -define(DONE, 3).
@@ -34,6 +36,7 @@ run(Options) ->
     Casts = counters:new(3, [atomics]),
     ok = register_functions(Casts),
     Counts = ets:new(counts, [public, {write_concurrency, true}]),
+    true = ets:insert(Counts, {killed, 0}),
     Before = {py_test:threads(), erlang:system_info(process_count)},
     Contexts = start_contexts(),
     Sink = spawn(fun sink/0),
@@ -42,7 +45,8 @@ run(Options) ->
                 true -> ok = import_for_back(), ?KINDS_WITH_BACK;
                 false -> ?KINDS
             end,
-    Shared = #shared{counts = Counts, contexts = Contexts, casts = Casts, kinds = Kinds},
+    Shared = #shared{counts = Counts, contexts = Contexts, casts = Casts, kinds = Kinds,
+                     killed = maps:get(killed, Options, 0)},
     Processes = [start_caller(Shared) || _ <- lists:seq(1, maps:get(processes, Options, 30))],
     End = erlang:monotonic_time(millisecond) + 1000 * maps:get(seconds, Options),
     Left = supervise(Processes, Shared, End, maps:get(kill, Options, true)),
@@ -129,6 +133,11 @@ define() ->
               "    async def tasks():\n"
               "        return await asyncio.gather(*[erlang.async_call('load_slow', x + i) for i in range(3)])\n"
               "    return asyncio.run(tasks())\n"
+              "async def load_task(x, seconds):\n"
+              "    import asyncio\n"
+              "    await asyncio.sleep(seconds)\n"
+              "    return x\n"
+              "async def load_task_echo(x): return await erlang.async_call('load_slow', x)\n"
               "def load_count(key, x):\n"
               "    erlang.state_set(key, x)\n"
               "    counts = [erlang.state_incr(key), erlang.state_incr(key, 1 << 64), erlang.state_decr(key, 1 << 64),\n"
@@ -237,7 +246,13 @@ operation(24, N, _) ->
              1 -> ?SINK;
              2 -> {?SINK, node()}
          end,
-    {send, fun(T) -> py:call('__main__', load_send, [To, N], #{}, T) end, {ok, true}}.
+    {send, fun(T) -> py:call('__main__', load_send, [To, N], #{}, T) end, {ok, true}};
+operation(25, N, _) ->
+    {task, fun(T) -> py_event_loop:run('__main__', load_task, [N, 0], #{timeout => T}) end, {ok, N}};
+operation(26, N, _) ->
+    {task_sleep, fun(T) -> py_event_loop:run('__main__', load_task, [N, 0.002], #{timeout => T}) end, {ok, N}};
+operation(27, N, _) ->
+    {task_echo, fun(T) -> py_event_loop:run('__main__', load_task_echo, [N], #{timeout => T}) end, {ok, N}}.
 
 context(#shared{contexts = Contexts}) ->
     lists:nth(rand:uniform(length(Contexts)), Contexts).
@@ -245,7 +260,11 @@ context(#shared{contexts = Contexts}) ->
 %%% Their life
 
 supervise(Processes, Shared, End, Kill) ->
-    Left = End - erlang:monotonic_time(millisecond),
+    Enough = ets:lookup_element(Shared#shared.counts, killed, 2) >= Shared#shared.killed,
+    Left = case End - erlang:monotonic_time(millisecond) of
+               Over when Over =< 0, not Enough -> 1;
+               Time -> Time
+           end,
     receive
         {'DOWN', _, process, _, Reason} -> error({caller_died, Reason})
     after max(0, min(Left, rand:uniform(4))) ->
@@ -271,7 +290,7 @@ finish({Pid, Monitor}) ->
     receive
         {'DOWN', Monitor, process, Pid, normal} -> ok;
         {'DOWN', Monitor, process, Pid, Reason} -> error({caller_died, Reason})
-    after 30000 ->
+    after 60000 ->
         error({caller_hangs, process_info(Pid, [current_stacktrace, messages, dictionary])})
     end.
 
@@ -280,7 +299,7 @@ finish({Pid, Monitor}) ->
 %% More calls at once than there are executors, all answered at once.
 check_usable() ->
     Count = 10 * py:num_executors(),
-    Work = fun() -> ok = define(), py:call('__main__', load_echo, [17], #{}, 10000) end,
+    Work = fun() -> ok = define(), py:call('__main__', load_echo, [17], #{}, 60000) end,
     Answers = py_test:at_once(lists:duplicate(Count, Work)),
     ?assertEqual(lists:duplicate(Count, {ok, 17}), Answers),
     [] = py_test:messages(),
@@ -294,7 +313,7 @@ check_casts(Casts) ->
     ok.
 
 check_contexts(Contexts) ->
-    [?assertEqual({ok, <<"kept">>}, py_context:eval(Context, <<"load_state">>, #{}, 10000)) || Context <- Contexts],
+    [?assertEqual({ok, <<"kept">>}, py_context:eval(Context, <<"load_state">>, #{}, 60000)) || Context <- Contexts],
     0 = py_semaphore:current(),
     0 = py_test:waiting_in_line(),
     ok.

@@ -14,6 +14,7 @@
          a_thread_can_call_funs_and_attributes/1,
          exceptions_reach_the_thread/1,
          a_callback_of_a_thread_may_call_Python/1,
+         a_callback_of_a_thread_reaches_the_interpreter_that_waits_for_it/1,
          a_thread_pool_of_Pythons_calls_Erlang/1,
          a_killed_callback_of_a_thread_is_an_erlang_Error/1,
          a_thread_that_waits_blocks_nobody/1,
@@ -37,7 +38,7 @@
          the_stop_of_the_application_ends_the_wait_of_a_task/1,
          the_end_of_the_request_ends_its_loop/1]).
 
-suite() -> [{timetrap, {seconds, 60}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
@@ -120,11 +121,11 @@ count(Test, Count, Waiting) ->
     end.
 
 in_callback() ->
-    receive {in_callback, Pid} -> Pid after 10000 -> error({not_called, py_test:messages()}) end.
+    receive {in_callback, Pid} -> Pid after 60000 -> error({not_called, py_test:messages()}) end.
 
 await_end(Pid) ->
     Monitor = monitor(process, Pid),
-    receive {'DOWN', Monitor, process, Pid, Reason} -> Reason after 10000 -> error(it_lives) end.
+    receive {'DOWN', Monitor, process, Pid, Reason} -> Reason after 60000 -> error(it_lives) end.
 
 new_path(Config) ->
     Name = "told" ++ integer_to_list(erlang:unique_integer([positive])),
@@ -173,9 +174,9 @@ a_thread_outlives_the_request_that_started_it(_Config) ->
                    "    go_on.wait()\n"
                    "    erlang.call('tell', 'later')\n"
                    "threading.Thread(target=later).start()\n">>),
-    receive {told, <<"begun">>} -> ok after 10000 -> error(not_begun) end,
+    receive {told, <<"begun">>} -> ok after 60000 -> error(not_begun) end,
     {ok, none} = py:eval(<<"go_on.set()">>),
-    receive {told, <<"later">>} -> ok after 10000 -> error(not_told) end,
+    receive {told, <<"later">>} -> ok after 60000 -> error(not_told) end,
     [] = py_test:messages().
 
 a_thread_can_call_funs_and_attributes(_Config) ->
@@ -210,6 +211,17 @@ a_callback_of_a_thread_may_call_Python(_Config) ->
     Roots = [float(I) || I <- lists:seq(0, 7)],
     [] = py_test:messages().
 
+%% That has but one executor in some modes, which waits for the thread.
+a_callback_of_a_thread_reaches_the_interpreter_that_waits_for_it(_Config) ->
+    {ok, Handle} = py:call(builtins, list, [[1, 2]], {opts, #{return => handle}}),
+    register_f(fun([N]) ->
+                       {ok, Length} = py:call_method(Handle, '__len__', []),
+                       N + Length
+               end),
+    {ok, {<<"returned">>, [3]}} = py:eval(<<"in_thread(lambda: [erlang.call('f', 1)])">>),
+    {ok, 4.0} = py:call(math, sqrt, [16]),
+    [] = py_test:messages().
+
 a_thread_pool_of_Pythons_calls_Erlang(_Config) ->
     register_f(fun([X]) -> X * X end),
     ok = py:exec(<<"from concurrent.futures import ThreadPoolExecutor\n"
@@ -238,7 +250,7 @@ a_thread_that_waits_blocks_nobody(_Config) ->
                    "waiting.start()\n">>),
     Pid = in_callback(),
     Count = 2 * py:num_executors(),
-    Answers = py_test:at_once(lists:duplicate(Count, fun() -> py:call(math, sqrt, [16], #{}, 10000) end)),
+    Answers = py_test:at_once(lists:duplicate(Count, fun() -> py:call(math, sqrt, [16], #{}, 60000) end)),
     Answers = lists:duplicate(Count, {ok, 4.0}),
     {ok, [1, 2, 3]} = py:eval(<<"[1, 2, 3]">>),
     Pid ! go_on,
@@ -253,7 +265,7 @@ the_stop_of_the_application_ends_the_wait_of_a_thread(Config) ->
     Monitor = monitor(process, Pid),
     ok = application:stop(erlang_python),
     <<"Cancelled">> = read(Path),
-    receive {'DOWN', Monitor, process, Pid, _} -> ok after 10000 -> error(it_lives) end,
+    receive {'DOWN', Monitor, process, Pid, _} -> ok after 60000 -> error(it_lives) end,
     ok = application:start(erlang_python),
     ok = define(),
     register_f(fun([]) -> again end),
@@ -293,7 +305,7 @@ an_interpreter_ends_under_threads_and_tasks_that_wait(_Config) ->
     [begin
          {ok, Interp} = py:subinterp_create(),
          ok = py:subinterp_exec(Interp, Code),
-         Pids = [receive {waits, Pid} -> Pid after 10000 -> error(not_called) end || _ <- lists:seq(1, 6)],
+         Pids = [receive {waits, Pid} -> Pid after 60000 -> error(not_called) end || _ <- lists:seq(1, 6)],
          ok = py:subinterp_destroy(Interp),
          py_test:wait_until(fun() -> not lists:member(<<"epy_end\n">>, py_test:thread_names()) end),
          [exit(Pid, kill) || Pid <- Pids]
@@ -310,7 +322,7 @@ a_cancel_never_hits_a_thread_that_was_just_started(_Config) ->
     Outcomes = [py:call('__main__', starts, [100], #{}, N rem 4) || N <- lists:seq(1, py_test:fewer(200))],
     ct:log("~b were in time", [length([ok || {ok, none} <- Outcomes])]),
     py_test:wait_until(fun() -> lists:all(fun(#{stuck := Stuck}) -> Stuck =:= 0 end, py_test:groups()) end),
-    {ok, none} = py:call('__main__', starts, [10], #{}, 10000),
+    {ok, none} = py:call('__main__', starts, [10], #{}, 60000),
     [] = py_test:messages().
 
 %%% Tasks of event loops
@@ -500,7 +512,7 @@ the_stop_of_the_application_ends_the_wait_of_a_task(Config) ->
     Monitor = monitor(process, Pid),
     ok = application:stop(erlang_python),
     <<"Error exit not_running">> = read(Path),
-    receive {'DOWN', Monitor, process, Pid, _} -> ok after 10000 -> error(it_lives) end,
+    receive {'DOWN', Monitor, process, Pid, _} -> ok after 60000 -> error(it_lives) end,
     ok = application:start(erlang_python),
     [] = py_test:messages().
 
@@ -515,5 +527,5 @@ the_end_of_the_request_ends_its_loop(_Config) ->
     Pid = in_callback(),
     {error, timeout} = py:await(Ref, 20),
     cancelled = ended_with(Pid),
-    {ok, 4.0} = py:call(math, sqrt, [16], #{}, 10000),
+    {ok, 4.0} = py:call(math, sqrt, [16], #{}, 60000),
     [] = py_test:messages().

@@ -72,7 +72,8 @@ class AsyncCall(unittest.TestCase):
         self.calls = []
         self.on_start = lambda call: None
         self.requests = set()  # the threads that serve one
-        module = load("_async", Mailbox=Mailbox, async_start=self.start, self=self.caller)
+        module = load("_async", Mailbox=Mailbox, async_start=self.start, self=self.caller,
+                      wakeup_fd=None, set_quiet=None, check_cancelled=None)
         self.async_call, self.loops, self.nap = module.async_call, module._loops, module._NAP
         self.assertEqual(Mailbox.open, [])
 

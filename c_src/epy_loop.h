@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An event loop without a thread: an asyncio loop whose *turns* are requests, run by an executor
+ * of the pool `async` when there is something to do.
+ *
+ *            wake                 wake
+ *   IDLE ------------> DUE ---------------> AGAIN
+ *     ^  submits a turn | ^                   |
+ *     +-----------------+ +-------------------+
+ *       a turn has ended     a turn begins, or has ended and submits another
+ *
+ * So there is one turn at most, queued or running, and whatever comes while it runs is seen by it
+ * or by the next: who wakes has put his work where a turn looks, and then looks at the state.
+ *
+ * Erlang gives work by tasks: requests whose coroutine is started by a turn and whose reply is
+ * sent when that ends, by a later one.  Descriptors are all in the epoll set of the loop, and
+ * when it is idle that set is under enif_select: its owner, an Erlang process, gets a message and
+ * calls epy_loop_ready().  A timer is one descriptor more in that set.  While descriptors come
+ * without end, turns look at the set by themselves, and nothing is armed.
+ *
+ * The side that Python sees is in epy_host.h.
+ */
+#ifndef EPY_LOOP_H
+#define EPY_LOOP_H
+
+#include "epy_interp.h"
+#include "epy_queue.h"
+#include "epy_request.h"
+
+#define EPY_TASKS_MAX 16384 /* that wait to be started by one loop */
+
+typedef struct epy_closer epy_closer;
+
+/* Kept by its resource, which is kept by the terms that name it, by requests and by Python's loop. */
+typedef struct epy_loop {
+    void *resource;                /* constant, borrowed: it keeps us */
+    struct epy_loop *next, **link; /* of all loops; under the list's lock */
+    epy_group *group;              /* constant: of one executor, so that turns stay on a thread */
+    unsigned group_life;           /* constant */
+    ErlNifPid owner;               /* constant */
+    atomic_int state;
+    atomic_bool armed;             /* the owner gets a message when a descriptor is ready */
+    atomic_bool closing;           /* no more tasks; those that run are cancelled */
+    _Atomic uint64_t closing_ns;   /* since when; set before */
+    atomic_bool attached;          /* Python's loop has been made, and has not been closed */
+    epy_queue tasks, cancels;      /* of requests: to start; whose tasks are to be cancelled */
+    atomic_int waiting, running;   /* tasks */
+    _Atomic uint64_t turns, started;
+    _Atomic(epy_request *) starting; /* borrowed: whose function the turn calls just now */
+    int epoll;                     /* the turn's, like all below: a duplicate, or -1 */
+    int timer;                     /* or -1 */
+    uint64_t timer_ns;             /* when it rings; 0: not set */
+    pthread_mutex_t lock;          /* guards the fields below; a leaf */
+    PyObject *object;              /* strong: the HostedLoop; NULL before the first turn and
+                                      after the last.  Written by turns, which read it freely */
+    bool closed;
+    epy_closer *closers;           /* who is told of the end */
+} epy_loop;
+
+int epy_loop_open(ErlNifEnv *env); /* registers the resource type */
+
+/* The loop that this term names, or NULL. */
+EPY_ANY epy_loop *epy_loop_find(ErlNifEnv *env, ERL_NIF_TERM term);
+
+/* Native functions; see erl/py_nif.erl. */
+EPY_ANY ERL_NIF_TERM epy_loop_new(ErlNifEnv *env, ERL_NIF_TERM n);
+EPY_ANY ERL_NIF_TERM epy_loop_count(ErlNifEnv *env);
+EPY_ANY ERL_NIF_TERM epy_loop_ready(ErlNifEnv *env, ERL_NIF_TERM loop);
+EPY_ANY ERL_NIF_TERM epy_loop_close(ErlNifEnv *env, ERL_NIF_TERM loop, ERL_NIF_TERM tag);
+EPY_ANY ERL_NIF_TERM epy_loop_info(ErlNifEnv *env, ERL_NIF_TERM loop);
+
+EPY_ANY void epy_loop_keep(epy_loop *loop);
+EPY_ANY void epy_loop_put(epy_loop *loop);
+
+/* Is there room for one task more?  Else {overloaded, Current, Max}, or no_loop when it is closed. */
+EPY_ANY bool epy_loop_admits(ErlNifEnv *env, epy_loop *loop, ERL_NIF_TERM *refusal);
+
+/* Makes the request one of this loop, and queues it. */
+EPY_ANY void epy_loop_adopt(epy_loop *loop, epy_request *req);
+EPY_ANY void epy_loop_submit(ErlNifEnv *env, epy_request *req);
+
+/* There is something to do.  env: of the calling process, or NULL on a thread of ours. */
+EPY_ANY void epy_loop_wake(ErlNifEnv *env, epy_loop *loop);
+
+/* The executor is at a turn that does not come to its end: if it runs code of a task whose request
+ * was cancelled, that is interrupted.  On a service thread of the interpreter. */
+EPY_GIL void epy_loop_unblock(epy_executor *ex);
+
+/* Does any loop have a task that has not ended? */
+EPY_ANY bool epy_loops_have_tasks(void);
+
+/* The application has started again: ends what the stop before did not wait for. */
+EPY_ANY void epy_loops_resume(void);
+
+/* For epy_host.c, in a turn of this loop. */
+
+/* The epoll descriptor of the loop, which stays Python's.  -1 with an exception set. */
+EPY_GIL int epy_loop_attach(epy_loop *loop, int epoll);
+
+/* The next task to start, and the next request whose task is to be cancelled; or NULL. */
+EPY_GIL epy_request *epy_loop_next_task(epy_loop *loop);
+EPY_GIL epy_request *epy_loop_next_cancel(epy_loop *loop);
+
+/* The task of this request has ended, and the request with it; or only the part of the task, when
+ * it was cancelled. */
+EPY_GIL void epy_loop_end_task(epy_request *req, ERL_NIF_TERM term, bool failed);
+EPY_ANY void epy_loop_part(epy_request *req);
+
+/* The task's module loads in the main interpreter only: it goes to a loop there.  False: there is
+ * none. */
+EPY_GIL bool epy_loop_move_to_main(epy_request *req);
+
+/* Python's loop is closed, or could not be made: the end. */
+EPY_GIL void epy_loop_finish(epy_loop *loop);
+
+#endif

@@ -1,0 +1,198 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @private
+%% A response that comes in parts, or a websocket: the process between the request of the
+%% application and the owner, who gets messages.
+%%
+%%     application -- erlang.send: {py_web, Event} --> this -- {Tag, Stream, Event} --> owner
+%%     application <-- more/1: credit, next/1: what the client said -- this <-- ack, send -- owner
+%%
+%% It ends when the request has ended, and the request ends with it: when the owner dies, at
+%% cancel/2 and when the application stops.  Python spends credit by itself, and asks when it
+%% has none.
+-module(py_web_stream).
+-behaviour(gen_server).
+
+-export([start/1, receiver/1, ack/2, cancel/2, push/2]).
+-export([more/1, next/1]).
+-export([start_link/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export_type([start/0]).
+
+%% request: begins the request, in this process; it gets the last arguments of the function,
+%% which say how to reach this process.  moved: makes it again elsewhere, if this result says
+%% that it is to be.  credit: none for as much as there is.  inlet: is there something to push?
+-type start() :: #{tag := atom(), owner := pid(), credit := non_neg_integer() | none, timeout := timeout(),
+                   inlet := boolean(),
+                   request := fun((Link :: [term()]) -> {ok, reference()} | {error, py:reason()}),
+                   moved := fun((py:result(), Link :: [term()]) -> false | {ok, reference()} | {error, py:reason()}),
+                   origin => term()}.
+
+%% What a client may send before the application has taken any of it.
+-define(QUEUE_MAX, 64).
+
+-record(state, {tag :: atom(),
+                owner :: pid(),
+                monitor :: reference(),
+                timer = none :: reference() | none,
+                ticket = none :: reference() | none,       % of the request while that runs
+                moved :: fun((py:result()) -> false | {ok, reference()} | {error, py:reason()}),
+                credit = 0 :: non_neg_integer(),           % that Python has not fetched
+                asking = none :: gen_server:from() | none, % for credit
+                queue = queue:new() :: queue:queue(term()),
+                taking = none :: gen_server:from() | none, % what is in the queue
+                pushing = [] :: [gen_server:from()]}).     % into the queue, while that is full
+
+%%% For the owner
+
+%% In the namespace and the trace context of the calling process.
+-spec start(start()) -> {ok, pid()} | {error, not_running}.
+start(Start) ->
+    case py_request:current() of
+        not_running -> {error, not_running};
+        Namespace -> py_web_sup:start_stream(Start#{origin => {Namespace, group_leader(), py_tracer:get_context()}})
+    end.
+
+%% Who gets the messages, by the option `stream'.
+-spec receiver(map()) -> pid() | none.
+receiver(#{stream := true}) -> self();
+receiver(#{stream := Pid}) when is_pid(Pid) -> Pid;
+receiver(#{stream := false}) -> none;
+receiver(#{stream := Other}) ->
+    py_args:refuse('TypeError', "stream can be true, false or a pid, not ~tP", [Other, 10]);
+receiver(#{}) -> none.
+
+-spec ack(pid(), pos_integer()) -> ok.
+ack(Stream, N) when is_integer(N), N > 0 ->
+    gen_server:cast(Stream, {ack, N}).
+
+-spec cancel(Tag :: atom(), pid()) -> ok.
+cancel(Tag, Stream) ->
+    ok = try gen_server:call(Stream, cancel, infinity)
+         catch exit:_ -> ok % it has ended by itself
+         end,
+    forget(Tag, Stream).
+
+forget(Tag, Stream) ->
+    receive {Tag, Stream, _} -> forget(Tag, Stream)
+    after 0 -> ok
+    end.
+
+%% Something for the application; waits while there is much that it has not taken.
+-spec push(pid(), term()) -> ok | {error, closed}.
+push(Stream, Item) ->
+    try gen_server:call(Stream, {push, Item}, infinity)
+    catch exit:_ -> {error, closed}
+    end.
+
+%%% For Python, by funs
+
+%% Waits for credit.
+-spec more(pid()) -> pos_integer().
+more(Stream) ->
+    gen_server:call(Stream, more, infinity).
+
+%% Waits for what was pushed: all of it.
+-spec next(pid()) -> [term(), ...].
+next(Stream) ->
+    gen_server:call(Stream, next, infinity).
+
+%%% The process
+
+-spec start_link(start()) -> gen_server:start_ret().
+start_link(Start) ->
+    gen_server:start_link(?MODULE, Start, []).
+
+init(#{tag := Tag, owner := Owner, timeout := Timeout, origin := {Namespace, Leader, Context}, moved := Moved,
+       credit := Credit, inlet := Inlet} = Start) ->
+    process_flag(trap_exit, true),
+    true = group_leader(Leader, self()),
+    ok = py_request:bind(Namespace),
+    ok = py_tracer:set_context(Context),
+    Timer = case Timeout of
+                infinity -> none;
+                _ -> erlang:send_after(Timeout, self(), timeout)
+            end,
+    Self = self(),
+    Link = [Self, fun() -> more(Self) end, Credit | [fun() -> next(Self) end || Inlet]],
+    {ok, #state{tag = Tag, owner = Owner, monitor = monitor(process, Owner), timer = Timer,
+                moved = fun(Result) -> Moved(Result, Link) end},
+     {continue, {Start, Link}}}.
+
+handle_continue({#{request := Request}, Link}, State) ->
+    begun(Request(Link), State).
+
+begun({ok, Ticket}, State) -> {noreply, State#state{ticket = Ticket}};
+begun({error, Reason}, State) -> finish({error, Reason}, State).
+
+handle_call(cancel, _From, State) ->
+    {stop, normal, ok, State};
+handle_call(more, From, #state{credit = 0} = State) ->
+    {noreply, State#state{asking = From}};
+handle_call(more, _From, #state{credit = Credit} = State) ->
+    {reply, Credit, State#state{credit = 0}};
+handle_call(next, From, #state{queue = Queue} = State) ->
+    {noreply, hand_out(Queue, State#state{taking = From})};
+handle_call({push, Item}, From, #state{queue = Queue} = State) ->
+    {noreply, hand_out(queue:in(Item, Queue), push_done(From, queue:len(Queue), State))};
+handle_call(_Request, _From, State) ->
+    {reply, {error, unknown_call}, State}.
+
+push_done(From, Length, #state{pushing = Pushing} = State) when Length >= ?QUEUE_MAX ->
+    State#state{pushing = [From | Pushing]};
+push_done(From, _Length, State) ->
+    ok = gen_server:reply(From, ok),
+    State.
+
+%% One of the two may wait for the other.
+hand_out(Queue, #state{taking = From, pushing = Pushing} = State) ->
+    case From =:= none orelse queue:is_empty(Queue) of
+        true ->
+            State#state{queue = Queue};
+        false ->
+            ok = gen_server:reply(From, queue:to_list(Queue)),
+            ok = lists:foreach(fun(Pusher) -> gen_server:reply(Pusher, ok) end, Pushing),
+            State#state{queue = queue:new(), taking = none, pushing = []}
+    end.
+
+handle_cast({ack, N}, #state{credit = Credit, asking = none} = State) ->
+    {noreply, State#state{credit = Credit + N}};
+handle_cast({ack, N}, #state{asking = From} = State) ->
+    ok = gen_server:reply(From, N),
+    {noreply, State#state{asking = none}};
+handle_cast(_Request, State) ->
+    {noreply, State}.
+
+handle_info({py_web, Event}, State) ->
+    ok = tell(Event, State),
+    {noreply, State};
+handle_info({'DOWN', Monitor, process, _Pid, _Reason}, #state{monitor = Monitor} = State) ->
+    {stop, normal, State};
+handle_info(timeout, State) ->
+    finish({error, timeout}, State);
+handle_info(Message, #state{ticket = Ticket} = State) when element(1, Message) =:= Ticket ->
+    ended(py_request:answer(Message), State#state{ticket = none});
+handle_info(_Info, State) ->
+    {noreply, State}.
+
+ended({ok, _}, State) ->
+    finish(done, State);
+ended({error, _} = Error, #state{moved = Moved} = State) ->
+    case Moved(Error) of
+        false -> finish(Error, State);
+        Begun -> begun(Begun, State#state{moved = fun(_Again) -> false end})
+    end.
+
+finish(Event, State) ->
+    ok = tell(Event, State),
+    {stop, normal, State}.
+
+tell(Event, #state{tag = Tag, owner = Owner}) ->
+    Owner ! {Tag, self(), Event},
+    ok.
+
+terminate(Reason, #state{ticket = Ticket} = State) ->
+    _ = Ticket =:= none orelse py_request:cancel(Ticket),
+    case Reason of
+        normal -> ok;
+        _ -> tell({error, cancelled}, State)
+    end.

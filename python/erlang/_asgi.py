@@ -1,0 +1,601 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server's side of ASGI 3: see py_asgi.erl.
+
+Each exchange with an application is two tasks on an event loop: the one that Erlang waits
+for, and the application's.  So a cancelled request does not cut the application off: it is
+told that the client has gone, has a moment to end by itself, and is cancelled then.  And what
+it does after its response, it does while the client has that already.
+
+What comes from Erlang in parts is pulled: one call of a fun at a time, which goes on when the
+application's task that waits for it is cancelled, so that nothing gets lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import CancelledError, get_running_loop
+from collections import deque
+from weakref import WeakKeyDictionary
+
+from _erlang import Atom, Error, Fun, send
+
+from ._async import async_call
+from ._web import DATA, EVENT, START, check_header, find, part
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future, Task
+    from collections.abc import Awaitable, Callable, Iterable
+    from typing import Any, Optional, Protocol, Union
+
+    from _erlang import Pid
+
+    Headers = list[tuple[bytes, bytes]]
+    Scope = dict[str, Any]
+    Message = dict[str, Any]
+    Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
+                           Awaitable[None]]
+
+    class Outlet(Protocol):
+        """Where a response goes."""
+
+        def start(self, status: int, headers: Headers) -> None:
+            """The head."""
+
+        async def data(self, chunk: bytes) -> None:
+            """Part of the body."""
+
+        def close(self) -> None:
+            """Nobody waits for it any more."""
+
+
+GRACE = 5.0  # seconds for an application to end after it was told that the client has gone
+
+_VERSION = {"version": "3.0", "spec_version": "2.4"}
+_ACCEPT, _TEXT, _BINARY, _CLOSE = Atom("accept"), Atom("text"), Atom("binary"), Atom("close")
+_STARTED, _STOPPED = Atom("started"), Atom("stopped")
+
+# What lifespans left for the requests, by the application.
+_states: WeakKeyDictionary[AbstractEventLoop, dict[Any, dict[str, Any]]] = WeakKeyDictionary()
+_background: set[Task[None]] = set()  # a loop itself keeps no task alive
+
+
+# ---- requests
+
+async def run(module: Optional[str], name: Any, scope: Scope, body: Any) -> tuple[int, Headers, bytes]:
+    """All of the response."""
+    outlet = _Whole()
+    await _respond(module, name, scope, body, outlet)
+    return outlet.status, outlet.headers, b"".join(outlet.chunks)
+
+
+async def stream(module: Optional[str], name: Any, scope: Scope, body: Any,
+                 pid: Pid, more: Fun, credit: Optional[int]) -> None:
+    """The response as messages to a process: see py_web_stream.erl."""
+    await _respond(module, name, scope, body, _Messages(pid, more, credit))
+
+
+async def websocket(module: Optional[str], name: Any, scope: Scope,
+                    pid: Pid, more: Fun, credit: Optional[int], next: Fun) -> None:
+    """A websocket, whose messages go to that process and come from it."""
+    application = find(module, name)
+    outlet = _Messages(pid, more, credit)
+    exchange = _WebSocket(outlet, _Pull(lambda: async_call(next)))
+    try:
+        await _attend(application, _complete(scope, module, name), exchange)
+    finally:
+        outlet.close()
+
+
+async def _respond(module: Optional[str], name: Any, scope: Scope, body: Any, outlet: Outlet) -> None:
+    application = find(module, name)
+    exchange = _Http(outlet, body)
+    try:
+        await _attend(application, _complete(scope, module, name), exchange)
+    finally:
+        outlet.close()
+
+
+async def _attend(application: Application, scope: Scope, exchange: _Exchange) -> None:
+    """Runs the application until the exchange is over; it may go on after that."""
+    loop = get_running_loop()
+    over = exchange.over = loop.create_future()
+    task: Task[None] = loop.create_task(_run(application, scope, exchange))
+    task.add_done_callback(exchange.end)
+    try:
+        await over
+    except CancelledError:
+        exchange.disconnect()
+        await _leave(task)
+        raise
+    finally:
+        if not task.done():
+            _background.add(task)
+            task.add_done_callback(_ended)
+    if not task.done():
+        return
+    if exchange.is_complete:
+        _ended(task)
+    else:
+        task.result()
+        exchange.check()
+
+
+async def _run(application: Application, scope: Scope, exchange: _Exchange) -> None:
+    """As a coroutine of ours: applications may return other awaitables."""
+    try:
+        await application(scope, exchange.receive, exchange.send)
+    finally:
+        exchange.close()
+
+
+async def _leave(task: Task[None]) -> None:
+    """Ends an application that was told to end."""
+    try:
+        await asyncio.wait([task], timeout=GRACE)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+    _ended(task)
+
+
+def _ended(task: Task[None]) -> None:
+    """Of an application whose result nobody waits for."""
+    _background.discard(task)
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is not None and not isinstance(error, Disconnected):
+        task.get_loop().call_exception_handler({
+            "message": "an ASGI application failed after its response or its client was gone",
+            "exception": error, "task": task})
+
+
+class Disconnected(OSError):
+    """Raised in an application that sends to a client which has gone."""
+
+
+# ---- scopes
+
+_DEFAULTS = {"type": "http", "asgi": _VERSION, "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/",
+             "query_string": b"", "root_path": "", "client": None, "server": None}
+
+
+def _complete(given: Scope, module: Optional[str], name: Any) -> Scope:
+    """The scope with the types that the specification wants, and what a lifespan left."""
+    scope: Scope = dict(_DEFAULTS)
+    for key, value in given.items():
+        scope[str(key)] = value
+    for key in ("type", "http_version", "method", "scheme", "path", "root_path"):
+        scope[key] = _text(scope[key])
+    for key in ("query_string", "raw_path"):
+        if key in scope:
+            scope[key] = _bytes(scope[key])
+    scope["headers"] = [(_bytes(header).lower(), _bytes(value)) for header, value in scope.get("headers", ())]
+    if scope["type"] == "websocket":
+        del scope["method"]
+        scope["subprotocols"] = [_text(value) for value in scope.get("subprotocols", ())]
+    states = _states.get(get_running_loop())
+    if states is not None:
+        state = states.get(_key(module, name))
+        if state is not None:
+            scope["state"] = {**state, **scope.get("state", {})}
+    return scope
+
+
+def _key(module: Optional[str], name: Any) -> Any:
+    return name if module is None else (module, name)
+
+
+def _text(value: Union[str, bytes]) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _bytes(value: Union[str, bytes]) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("utf-8")
+
+
+# ---- exchanges
+
+class _Exchange:
+    """Messages between an application and its client, until one of them ends it."""
+
+    over: Future[None]  # done when there is nothing more to wait for
+
+    def __init__(self) -> None:
+        self.is_gone = False  # the client
+        self.is_complete = False  # whatever becomes of the application now, the client has all
+        self._gone: Future[None] = get_running_loop().create_future()
+
+    async def receive(self) -> Message:
+        """The next message for the application."""
+        raise NotImplementedError
+
+    async def send(self, message: Message) -> None:
+        """A message of the application's."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """The application has ended: may it?"""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The application has ended."""
+
+    def disconnect(self) -> None:
+        """The client has gone."""
+        self.is_gone = True
+        self._wake()
+
+    def end(self, _task: Optional[Task[None]] = None) -> None:
+        """Nobody has to wait for the application any more."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _wake(self) -> None:
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+
+class _Http(_Exchange):
+    """One request and its response."""
+
+    def __init__(self, outlet: Outlet, body: Any) -> None:
+        super().__init__()
+        self._outlet = outlet
+        self._body: Optional[bytes] = body if isinstance(body, bytes) else None
+        self._parts: Optional[_Pull] = None if isinstance(body, bytes) else _Pull(_reader(body))
+        self._head: Optional[tuple[int, Headers]] = None
+        self._is_sent = False
+
+    async def receive(self) -> Message:
+        """The next message for the application."""
+        if self.is_complete or self.is_gone:
+            return {"type": "http.disconnect"}
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        if self._parts is not None:
+            return await self._next_part(self._parts)
+        await asyncio.wait([self._gone])
+        return {"type": "http.disconnect"}
+
+    async def _next_part(self, parts: _Pull) -> Message:
+        data = None
+        while data is None:
+            if self._parts is None:  # another task has had the last one
+                await asyncio.wait([self._gone])
+            if self._gone.done():
+                return {"type": "http.disconnect"}
+            try:
+                data = await parts.get(self._gone)
+            except OSError:
+                self.disconnect()
+        if not data:
+            self._parts = None
+        return {"type": "http.request", "body": data, "more_body": bool(data)}
+
+    async def send(self, message: Message) -> None:
+        """A message of the application's."""
+        kind = message["type"]
+        if self.is_gone:
+            raise Disconnected("the client has disconnected")
+        if kind == "http.response.start":
+            if self._head is not None:
+                raise RuntimeError("the ASGI application started its response twice")
+            self._head = _status(message["status"]), _headers(message.get("headers", ()))
+        elif kind == "http.response.body":
+            await self._send_body(message.get("body", b""), message.get("more_body", False))
+        else:
+            raise RuntimeError(f"an ASGI application sent {kind!r} in response to an HTTP request")
+
+    async def _send_body(self, body: bytes, is_more: bool) -> None:
+        if self._head is None:
+            raise RuntimeError("the ASGI application sent a body before it started its response")
+        if self.is_complete:
+            raise RuntimeError("the ASGI application sent a body after the end of its response")
+        if not self._is_sent:
+            self._is_sent = True
+            self._outlet.start(*self._head)
+        if not isinstance(body, bytes):
+            body = memoryview(body).tobytes()  # TypeError for a str
+        if body:
+            await self._outlet.data(body)
+        if not is_more:
+            self.is_complete = True
+            self._wake()
+            self.end()
+
+    def check(self) -> None:
+        """The application has ended: may it?"""
+        if not self.is_complete:
+            raise RuntimeError("the ASGI application ended before its response did")
+
+    def close(self) -> None:
+        """The application has ended."""
+        if self._parts is not None:
+            self._parts.close()
+
+
+def _status(status: int) -> int:
+    if not isinstance(status, int) or not 100 <= status <= 999:
+        raise ValueError(f"the status must be an int such as 200, not {status!r}")
+    return int(status)
+
+
+def _headers(headers: Iterable[Iterable[bytes]]) -> Headers:
+    found = []
+    for name, value in headers:
+        if not isinstance(name, bytes) or not isinstance(value, bytes):
+            raise TypeError(f"a header of ASGI is two bytes objects, not {name!r} and {value!r}")
+        check_header(name, value)
+        found.append((name, value))
+    return found
+
+
+class _WebSocket(_Exchange):
+    """A websocket: the handshake, messages in both directions, and its end."""
+
+    def __init__(self, outlet: _Messages, inlet: _Pull) -> None:
+        super().__init__()
+        self._outlet = outlet
+        self._inlet = inlet
+        self._items: deque[Any] = deque()
+        self._state = "new"  # "new" -- receive() -- "connecting" -- accept -- "open" -- close -- "closed"
+        self._farewell: Message = {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+        self._denial: Optional[tuple[int, Headers]] = None
+
+    async def receive(self) -> Message:
+        """The next message for the application."""
+        if self._state == "new":
+            self._state = "connecting"
+            return {"type": "websocket.connect"}
+        while not self._items:
+            if self.is_gone or self._state == "closed":
+                return self._farewell
+            try:
+                self._items.extend(await self._inlet.get(self._gone) or ())
+            except Error:  # the process has ended, and has this cancelled in a moment
+                self.disconnect()
+        kind, *values = self._items.popleft()
+        if kind == _TEXT:
+            return {"type": "websocket.receive", "text": values[0]}
+        if kind == _BINARY:
+            return {"type": "websocket.receive", "bytes": values[0]}
+        self._farewell = {"type": "websocket.disconnect", "code": values[0], "reason": values[1]}
+        self.disconnect()
+        return self._farewell
+
+    async def send(self, message: Message) -> None:
+        """A message of the application's."""
+        kind = message["type"]
+        if self.is_gone:
+            raise Disconnected("the client has disconnected")
+        if kind == "websocket.accept" and self._state in ("new", "connecting"):
+            self._state = "open"
+            self._outlet.tell((_ACCEPT, message.get("subprotocol"), _headers(message.get("headers", ()))))
+        elif kind == "websocket.send" and self._state == "open":
+            await self._send(message.get("text"), message.get("bytes"))
+        elif kind == "websocket.close" and self._state != "closed" and self._denial is None:
+            self._outlet.tell((_CLOSE, message.get("code", 1000), message.get("reason") or ""))
+            self._closed()
+        elif kind == "websocket.http.response.start" and self._state in ("new", "connecting"):
+            self._denial = _status(message["status"]), _headers(message.get("headers", ()))
+            self._outlet.start(*self._denial)
+        elif kind == "websocket.http.response.body" and self._denial is not None and self._state != "closed":
+            await self._outlet.data(bytes(message.get("body", b"")))
+            if not message.get("more_body", False):
+                self._closed()
+        else:
+            raise RuntimeError(f"an ASGI application sent {kind!r} to a websocket that is {self._state}")
+
+    async def _send(self, text: Optional[str], data: Optional[bytes]) -> None:
+        if (text is None) == (data is None):
+            raise ValueError("an ASGI application sends either text or bytes to a websocket")
+        if data is not None:
+            await self._outlet.spend()
+            self._outlet.tell((_BINARY, memoryview(data).tobytes()))
+        elif isinstance(text, str):
+            await self._outlet.spend()
+            self._outlet.tell((_TEXT, text))
+        else:
+            raise TypeError(f"the text for a websocket must be a str, not {text!r}")
+
+    def _closed(self) -> None:
+        self._state = "closed"
+        self._wake()
+
+    def check(self) -> None:
+        """The application has ended: may it?"""
+        # An application that ends ends its websocket: 1000 is a normal closure (RFC 6455, 7.4.1).
+        if self._state == "open" and not self.is_gone:
+            self._outlet.tell((_CLOSE, 1000, ""))
+        elif self._state in ("new", "connecting") and not self.is_gone:
+            raise RuntimeError("the ASGI application neither accepted nor closed its websocket")
+
+    def close(self) -> None:
+        """The application has ended."""
+        self._inlet.close()
+
+
+# ---- lifespans
+
+async def lifespan(module: Optional[str], name: Any, pid: Pid, index: int, is_needed: bool) -> None:
+    """Starts an application and, when this is cancelled, stops it.
+
+    Tells that process {started, index} and, after it was cancelled, {stopped, index, error}.
+    """
+    application = find(module, name)
+    exchange = _Lifespan()
+    state: dict[str, Any] = {}
+    scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
+    states = _states.setdefault(get_running_loop(), {})
+    over = exchange.over = get_running_loop().create_future()
+    task = get_running_loop().create_task(_run(application, scope, exchange))
+    task.add_done_callback(exchange.end)
+    try:
+        await over
+        exchange.check_startup(task, is_needed)
+        states[_key(module, name)] = state
+        send(pid, (EVENT, (_STARTED, index)))
+        await get_running_loop().create_future()  # until this is cancelled
+    except CancelledError:
+        failure = await exchange.shut_down(task)
+        send(pid, (EVENT, (_STOPPED, index, failure)))
+        raise
+    finally:
+        if states.get(_key(module, name)) is state:
+            del states[_key(module, name)]
+        if not task.done():
+            task.cancel()
+
+
+class _Lifespan(_Exchange):
+    """The beginning and the end of an application."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_begun = False
+        self._answer: Optional[Message] = None  # the last one
+
+    async def receive(self) -> Message:
+        """The next message for the application."""
+        if not self._is_begun:
+            self._is_begun = True
+            return {"type": "lifespan.startup"}
+        await asyncio.wait([self._gone])
+        return {"type": "lifespan.shutdown"}
+
+    async def send(self, message: Message) -> None:
+        """A message of the application's."""
+        kind = message["type"]
+        expected = "lifespan.shutdown." if self.is_gone else "lifespan.startup."
+        if kind not in (expected + "complete", expected + "failed") or self._answer is not None:
+            raise RuntimeError(f"an ASGI application sent {kind!r} at the wrong time of its lifespan")
+        self._answer = message
+        self.end()
+
+    def check_startup(self, task: Task[None], is_needed: bool) -> None:
+        """Raises why the application did not start.
+
+        One that knows of no lifespan raises something or just returns, and is none the worse.
+        """
+        answer, self._answer = self._answer, None
+        if answer is not None and answer["type"] == "lifespan.startup.failed":
+            raise RuntimeError(f"the ASGI application failed to start: {answer.get('message', '')}")
+        if answer is None and is_needed:
+            task.result()
+            raise RuntimeError("the ASGI application has no lifespan")
+        if task.done() and not task.cancelled():
+            task.exception()  # that is how it says that it has none
+
+    async def shut_down(self, task: Task[None]) -> Optional[str]:
+        """Has it end; what went wrong."""
+        self.disconnect()
+        await asyncio.wait([task])
+        if self._answer is not None and self._answer["type"] == "lifespan.shutdown.failed":
+            return str(self._answer.get("message", ""))
+        if task.cancelled() or task.exception() is None:
+            return None
+        return None if self._answer is None and not self._is_begun else repr(task.exception())
+
+
+# ---- what goes to Erlang and comes from there
+
+class _Whole:
+    """All of a response."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: Headers = []
+        self.chunks: list[bytes] = []
+
+    def start(self, status: int, headers: Headers) -> None:
+        """The head."""
+        self.status, self.headers = status, headers
+
+    async def data(self, chunk: bytes) -> None:
+        """Part of the body."""
+        self.chunks.append(chunk)
+
+    def close(self) -> None:
+        """Nobody waits for it any more."""
+
+
+class _Messages:
+    """What goes to a process, which says how much it may be at a time."""
+
+    def __init__(self, pid: Pid, more: Fun, credit: Optional[int]) -> None:
+        self._pid = pid
+        self._credit = credit
+        self._more = _Pull(lambda: async_call(more))
+
+    def start(self, status: int, headers: Headers) -> None:
+        """The head."""
+        self.tell((START, status, headers))
+
+    async def data(self, chunk: bytes) -> None:
+        """Part of the body."""
+        await self.spend()
+        self.tell((DATA, chunk))
+
+    async def spend(self) -> None:
+        """Waits until one more message may go."""
+        if self._credit is None:
+            return
+        while self._credit == 0:
+            try:
+                self._credit += await self._more.get(None) or 0
+            except Error:  # the process has ended, and has this cancelled in a moment
+                raise Disconnected("the client has disconnected") from None
+        self._credit -= 1
+
+    def tell(self, event: tuple[Any, ...]) -> None:
+        """A message that needs no credit."""
+        send(self._pid, (EVENT, event))
+
+    def close(self) -> None:
+        """Nobody waits for it any more."""
+        self._more.close()
+
+
+class _Pull:
+    """Something that is asked for again and again, one at a time.
+
+    Nothing is lost when a task that waits for it is cancelled: the next one gets it.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[Any]]) -> None:
+        self._ask = ask
+        self._asked: Optional[Future[Any]] = None
+
+    async def get(self, unless: Optional[Future[None]]) -> Any:
+        """The next one; None if that future is done first, or another task has taken it."""
+        asked = self._asked
+        if asked is None:
+            asked = self._asked = asyncio.ensure_future(self._ask())
+        await asyncio.wait([asked] if unless is None else [asked, unless], return_when="FIRST_COMPLETED")
+        if not asked.done() or self._asked is not asked:
+            return None
+        self._asked = None
+        return asked.result()
+
+    def close(self) -> None:
+        """Asks no more."""
+        if self._asked is not None:
+            self._asked.cancel()
+            self._asked = None
+
+
+def _reader(source: Any) -> Callable[[], Awaitable[bytes]]:
+    """What gives the next part of a body, b"" at its end."""
+    if isinstance(source, Fun):
+        async def ask() -> bytes:
+            """One call of the fun."""
+            return part(await async_call(source))
+
+        return ask
+    from ._body import asynchronous
+
+    return asynchronous(source)

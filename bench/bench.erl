@@ -12,7 +12,8 @@
 -export([main/0]).
 -export([usage/1, parse/1, row_names/1, start_row/2]).
 
-%% A set of measurements: bench_calls, bench_core, bench_values or bench_callbacks.
+%% A set of measurements: bench_calls, bench_core, bench_values, bench_callbacks, bench_channels,
+%% bench_loop or bench_echo.
 %% Figures of a row in one round. Ask(Module, Function, Args, Ms) has the node do
 %% something that takes about so many milliseconds.
 -type ask() :: fun((module(), atom(), [term()], non_neg_integer()) -> term()).
@@ -139,6 +140,9 @@ parse(["--callers", N | T], O) -> parse(T, O#{callers := count(N)});
 parse(["--core" | T], O) -> parse(T, O#{set := bench_core});
 parse(["--values" | T], O) -> parse(T, O#{set := bench_values});
 parse(["--callbacks" | T], O) -> parse(T, O#{set := bench_callbacks});
+parse(["--loop" | T], O) -> parse(T, O#{set := bench_loop});
+parse(["--echo" | T], O) -> parse(T, O#{set := bench_echo});
+parse(["--channels" | T], O) -> parse(T, O#{set := bench_channels});
 parse(["--graph" | T], O) -> parse(T, O#{graph := true});
 parse(["--profile" | T], O) -> parse(T, O#{profile := true});
 parse([Other | _], _) -> usage("unknown or incomplete option: " ++ Other).

@@ -1,0 +1,70 @@
+%% SPDX-License-Identifier: Apache-2.0
+%%
+%% The measurements of bench/run --echo: a TCP server in Python under several event loops, alone
+%% and in the node, with the same client. A line for each figure and a column for each variant;
+%% bench_echo_node does the measuring. A port has none of it.
+-module(bench_echo).
+-behaviour(bench).
+
+-export([one_round/2, brief/1, report/1]).
+
+-define(SIZES, [1, 100]). % KB
+-define(SERVERS, [asyncio, in_request, uvloop, hosted, like_node]).
+
+-spec one_round(bench:ask(), bench:options()) -> bench:result().
+one_round(Ask, #{run_ms := RunMs, warm_ms := WarmMs}) ->
+    Measured = [
+        Ask(bench_echo_node, measure, [Server, Size, WarmMs, RunMs], 10 * RunMs + 30000)
+     || Size <- ?SIZES, Server <- ?SERVERS
+    ],
+    with_ratios(lists:foldl(fun maps:merge/2, #{}, Measured)).
+
+-spec brief(bench:result()) -> iodata().
+brief(Result) ->
+    lists:join("  ", [
+        io_lib:format("~s of ~b KB, k/s: ~ts", [Server, Size, bench_lines:cell(thousands, [maps:get(Key, Result)])])
+     || Size <- ?SIZES, Server <- ?SERVERS, Key <- [{Server, Size}], is_map_key(Key, Result)
+    ]).
+
+-spec report([bench:row()]) -> iodata().
+report(Rows) ->
+    [
+        bench_lines:medians("Medians", lines(), Rows),
+        bench_lines:ranges("Lowest to highest of the rounds", lines(), Rows),
+        "A dash stands where the row has no such thing. docs/guide/benchmarks.md explains the lines.\n"
+    ].
+
+%% Internals.
+
+%% By those of asyncio alone in the same round.
+with_ratios(Result) ->
+    maps:merge(
+        Result,
+        maps:from_list([
+            {{Server, Size, ratio}, Rate / maps:get({asyncio, Size}, Result)}
+         || {{Server, Size}, Rate} <- maps:to_list(Result), Server =/= asyncio
+        ])
+    ).
+
+-spec lines() -> [bench_lines:line()].
+lines() ->
+    lists:append([lines(Size) || Size <- ?SIZES]).
+
+lines(Size) ->
+    [
+        {{asyncio, Size}, io_lib:format("echo of ~b KB, asyncio alone, 1,000 a second", [Size]), thousands},
+        {{asyncio, Size, cpu}, "    processor time, us each", precise}
+        | lists:append([
+            [
+                {{Server, Size}, ["  ", Name], thousands},
+                {{Server, Size, ratio}, "    by asyncio alone", ratio},
+                {{Server, Size, cpu}, "    processor time, us each", precise}
+            ]
+         || {Server, Name} <- [
+                {like_node, "asyncio alone, malloc() as in the node"},
+                {uvloop, "uvloop alone"},
+                {in_request, "erlang.run in a call"},
+                {hosted, "a task of a loop that Erlang drives"}
+            ]
+        ])
+    ].

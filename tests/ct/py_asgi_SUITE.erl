@@ -375,7 +375,7 @@ wrong_arguments_are_refused(_Config) ->
     ?ERROR('TypeError', _) = py_asgi:run(asgi_apps, hello, #{}, body),
     ?ERROR('TypeError', _) = run(hello, "/", <<>>, #{moon => 1}),
     ?ERROR('ValueError', _) = run(hello, "/", <<>>, #{response => list}),
-    ?ERROR('TypeError', _) = run(hello, "/", <<>>, #{stream => maybe}),
+    ?ERROR('TypeError', _) = run(hello, "/", <<>>, #{stream => perhaps}),
     ?ERROR('ValueError', _) = run(hello, "/", <<>>, #{stream => true, credit => many}),
     ?ERROR('TypeError', _) = run(hello, "/", <<>>, #{loop => first}),
     ?ERROR('ValueError', _) = run(hello, "/", <<>>, #{loop => self()}),

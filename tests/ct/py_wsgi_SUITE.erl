@@ -315,7 +315,7 @@ wrong_arguments_are_refused(_Config) ->
     ?ERROR('TypeError', _) = run(hello, #{<<"PATH_INFO">> => self()}),
     ?ERROR('TypeError', _) = run(hello, #{path => "/"}, #{moon => 1}),
     ?ERROR('ValueError', _) = run(hello, #{path => "/"}, #{response => list}),
-    ?ERROR('TypeError', _) = run(hello, #{path => "/"}, #{stream => maybe}),
+    ?ERROR('TypeError', _) = run(hello, #{path => "/"}, #{stream => perhaps}),
     ?ERROR('ValueError', _) = run(hello, #{path => "/"}, #{stream => true, credit => -1}),
     ?ERROR('ValueError', _) = run(hello, #{path => "/"}, #{pool => no_such_pool}),
     ?ERROR('TypeError', _) = run(hello, #{path => "/"}, body, #{}),

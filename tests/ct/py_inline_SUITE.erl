@@ -276,8 +276,8 @@ busy_interpreter() ->
     inline({math, sqrt}),
     {ok, 4.0} = until_inline(fun() -> py:call(math, sqrt, [16]) end),
     Count = case py_test:mode() of
-                multi_executor -> py:num_executors() - 1;       % one is left to serve
-                _ -> py:num_executors()
+                subinterp -> py:num_executors();
+                _ -> py:num_executors() - 1     % one is left to serve, also what is inline no more
             end,
     Loops = [py_test:worker() || _ <- lists:seq(1, Count)],
     [py_test:start(W, fun() -> py:exec(<<"while True: pass">>) end) || W <- Loops],

@@ -132,6 +132,8 @@ static void move_to_main(epy_executor *ex, epy_request *req)
     }
     /* A canceller from here on finds it in a queue, where it will be. */
     atomic_store_explicit(&ex->current, req->outer, memory_order_release);
+    if (atomic_load(&ex->stuck))
+        come_back(ex);
     if (req->slot)
         epy_semaphore_untake(); /* whoever runs it takes another */
     epy_group_submit(NULL, req);
@@ -226,12 +228,14 @@ static void serve_again(epy_group *group)
         epy_idle_heat(&group->idle);
 }
 
-/* True: it was stuck. */
-static bool free_stuck(epy_executor *ex)
+/* True: it was stuck.  Away: it is not to be taken for that from now on either. */
+static bool free_stuck(epy_executor *ex, bool away)
 {
     pthread_mutex_lock(&ex->interrupt_lock);
     bool was = atomic_load(&ex->stuck);
     atomic_store(&ex->stuck, false);
+    if (away)
+        atomic_store(&ex->away, true);
     pthread_mutex_unlock(&ex->interrupt_lock);
     if (was)
         atomic_fetch_sub(&ex->group->stuck, 1);
@@ -240,15 +244,13 @@ static bool free_stuck(epy_executor *ex)
 
 static void come_back(epy_executor *ex)
 {
-    if (free_stuck(ex))
+    if (free_stuck(ex, false))
         serve_again(ex->group);
 }
 
 void epy_executor_leave_queue(epy_executor *ex)
 {
-    bool stuck = atomic_load(&ex->stuck) && free_stuck(ex);
-    atomic_store(&ex->away, true);
-    if (!stuck) /* else somebody serves in its place already */
+    if (!free_stuck(ex, true)) /* else somebody serves in its place already */
         stop_serving(ex->group);
 }
 
@@ -355,7 +357,7 @@ static void loop(epy_executor *ex)
     unsigned served = 0;
     epy_idle_heat(&group->idle);
     while (epy_group_is_open(group)) {
-        if (surplus(group)) {
+        if (!ex->home && surplus(group)) {
             park(ex);
             continue;
         }
@@ -465,6 +467,7 @@ static epy_executor *find_slot(epy_group *group)
     pthread_mutex_init(&ex->interrupt_lock, NULL);
     ex->wakeup = -1;
     epy_frames_init(&ex->frames);
+    ex->home = !atomic_load(&group->executors);
     link_to(ex, group);
     atomic_store(&table_size, n + 1);
     return ex;

@@ -44,6 +44,7 @@ struct epy_executor {
     atomic_bool reminding;
     struct epy_loop *turn;       /* borrowed: the hosted loop whose turn it runs, or NULL; under
                                     interrupt_lock, like the next one */
+    epy_request *turn_request;   /* that turn's, borrowed; likewise */
     bool unblocked;              /* the code of that turn was interrupted; see epy_loop_unblock() */
     uint64_t blocked;            /* the monitor's: id of the turn that it saw last */
     int blocked_ticks;           /* the monitor's: for how long */
@@ -54,6 +55,8 @@ struct epy_executor {
     ErlNifEnv *message_env;      /* the thread's, owned, or NULL: see epy_send.c */
     char *output;                /* the thread's, owned: what was printed of a line; or NULL */
     size_t output_size;
+    bool home;                   /* constant: the first of its group, which does not park: the turns of
+                                    a loop stay on its thread */
     atomic_bool away;            /* waits in a callback, so does not serve; the thread's */
 };
 

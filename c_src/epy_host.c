@@ -206,7 +206,7 @@ static void begin(host *h, task_end *end)
     epy_request *req = end->req;
     const epy_objects *objects = &h->interp->objects;
     PyObject *asker = PyContextVar_Set(objects->asker, (PyObject *)end);
-    PyObject *trace = epy_trace_begin(h->interp, req->env, req->trace, false);
+    PyObject *trace = asker ? epy_trace_begin(h->interp, req->env, req->trace, false) : NULL;
     PyObject *value = asker ? epy_exec_call(h->interp, req, &result) : NULL;
     if (value)
         go_on(h, end, value);
@@ -416,9 +416,8 @@ static void end_pending(PyObject *object)
         epy_loop_end_task(req, cancelled(req).term, true);
         Py_DECREF(o);
     }
-    epy_request *req;
-    while (h && (req = epy_loop_next_cancel(h->loop)))
-        epy_loop_part(req);
+    if (!h)
+        PyErr_Clear(); /* it has one, as it was made */
     Py_XDECREF(h);
 }
 
@@ -501,13 +500,24 @@ static bool closes_for_long(epy_loop *loop)
     return since && epy_now_ns() - since > CLOSING_NS;
 }
 
+static bool any_cancelled(host *h)
+{
+    bool any = false;
+    PyObject *ends = PySequence_List(h->pending);
+    for (Py_ssize_t i = 0; ends && !any && i < PyList_GET_SIZE(ends); i++)
+        any = is_cancelled(((task_end *)PyList_GET_ITEM(ends, i))->req);
+    Py_XDECREF(ends);
+    return any;
+}
+
 bool epy_host_is_at_cancelled(epy_loop *loop)
 {
     bool is = is_cancelled(atomic_load(&loop->starting)) || closes_for_long(loop);
     PyObject *object = is ? NULL : keep_object(loop);
-    PyObject *task = object ? PyObject_CallMethod(object, "_current", NULL) : NULL;
-    host *h = task ? (host *)PyObject_GetAttrString(object, "host") : NULL;
-    if (h)
+    host *h = object ? (host *)PyObject_GetAttrString(object, "host") : NULL;
+    /* Without a GIL, asking which task it is may stop all threads. */
+    PyObject *task = h && any_cancelled(h) ? PyObject_CallMethod(object, "_current", NULL) : NULL;
+    if (task)
         is = is_of_cancelled(h, task);
     PyErr_Clear(); /* for want of memory: the next look may tell */
     Py_XDECREF(h);

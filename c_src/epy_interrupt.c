@@ -165,7 +165,7 @@ void epy_interrupt_end(epy_executor *ex, epy_request *req)
 void epy_interrupt_told(epy_executor *ex, epy_request *req)
 {
     pthread_mutex_lock(&ex->interrupt_lock);
-    req->told = true;
+    req->told = epy_request_state(req) == EPY_REQ_CANCELLED; /* else it is a task of this turn */
     set_async(ex, NULL);
     pthread_mutex_unlock(&ex->interrupt_lock);
 }

@@ -37,8 +37,6 @@ static ErlNifResourceType *loop_type;
 static epy_loop *loops;                                      /* all; under list_lock */
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list; a leaf but for
                                                                  epy_loops_resume() */
-static epy_loop *main_loop; /* strong; the first of the main interpreter's that is open; under
-                              list_lock */
 static atomic_int tasks_now; /* waiting and running, of all loops */
 
 static const epy_loop_hooks hooks;
@@ -107,15 +105,20 @@ static void arm(epy_loop *loop)
 {
     if (loop->epoll < 0 || atomic_exchange(&loop->armed, true))
         return;
-    /* Fails if the owner is gone: then the loop is closing, and is told so otherwise. */
-    (void)enif_select(NULL, loop->epoll, ERL_NIF_SELECT_READ, loop->resource, &loop->owner,
-                      epy_atom.undefined);
+    /* After the exchange: owner_down() does it the other way round. */
+    pthread_mutex_lock(&loop->lock);
+    ErlNifPid hears = loop->hears;
+    pthread_mutex_unlock(&loop->lock);
+    if (enif_select(NULL, loop->epoll, ERL_NIF_SELECT_READ, loop->resource, &hears,
+                    epy_atom.undefined) < 0)
+        atomic_store(&loop->armed, false); /* for want of memory: the next turn looks by itself */
 }
 
-static void begin_turn(epy_executor *ex, epy_loop *loop)
+static void begin_turn(epy_executor *ex, epy_loop *loop, epy_request *req)
 {
     pthread_mutex_lock(&ex->interrupt_lock);
     ex->turn = loop;
+    ex->turn_request = req;
     pthread_mutex_unlock(&ex->interrupt_lock);
     atomic_fetch_add(&loop->turns, 1);
 }
@@ -125,6 +128,7 @@ static void end_turn(epy_executor *ex)
 {
     pthread_mutex_lock(&ex->interrupt_lock);
     ex->turn = NULL;
+    ex->turn_request = NULL;
     if (ex->unblocked)
         epy_interrupt_take_back(ex);
     ex->unblocked = false;
@@ -148,6 +152,7 @@ void epy_loop_unblock(epy_executor *ex)
     if (blocked && ex->turn == loop && atomic_load(&loop->turns) == turn) {
         ex->unblocked = true;
         epy_interrupt_raise(ex);
+        epy_frame_cancel(&ex->frames, ex->turn_request); /* one that waits for Erlang does not see it */
     }
     pthread_mutex_unlock(&ex->interrupt_lock);
     epy_loop_put(loop);
@@ -159,7 +164,7 @@ static PyObject *run_turn(epy_interp *interp, epy_request *req)
     uint64_t next_ns = 0;
     req->hooks = NULL; /* it is we who deal with the state from here on */
     (void)atomic_exchange(&loop->state, DUE);
-    begin_turn(epy_self, loop);
+    begin_turn(epy_self, loop, req);
     bool again = epy_host_turn(interp, loop, &next_ns);
     end_turn(epy_self);
     if (!again) {
@@ -197,17 +202,6 @@ void epy_loop_part(epy_request *req)
     if (atomic_fetch_add(&req->parted, 1) == 1)
         epy_request_free(req);
 }
-
-static void cancel(ErlNifEnv *env, epy_request *req)
-{
-    epy_loop *loop = req->loop;
-    epy_loop_keep(loop); /* the request may be gone before we are done */
-    epy_queue_push(&loop->cancels, &req->interrupt.node);
-    epy_loop_wake(env, loop);
-    epy_loop_put(loop);
-}
-
-static const epy_loop_hooks hooks = {.turn = run_turn, .cancel = cancel, .over = over};
 
 bool epy_loops_have_tasks(void)
 {
@@ -281,6 +275,27 @@ static bool is_closed(epy_loop *loop)
     return closed;
 }
 
+/* Cancels that no turn will look at: the task's part is done. */
+static void drop_cancels(epy_loop *loop)
+{
+    epy_request *req;
+    while ((req = epy_loop_next_cancel(loop)))
+        epy_loop_part(req);
+}
+
+static void cancel(ErlNifEnv *env, epy_request *req)
+{
+    epy_loop *loop = req->loop;
+    epy_loop_keep(loop); /* the request may be gone before we are done */
+    epy_queue_push(&loop->cancels, &req->interrupt.node);
+    epy_loop_wake(env, loop);
+    if (is_closing(loop) && is_closed(loop))
+        drop_cancels(loop); /* no turn might ever look again */
+    epy_loop_put(loop);
+}
+
+static const epy_loop_hooks hooks = {.turn = run_turn, .cancel = cancel, .over = over};
+
 void epy_loop_submit(ErlNifEnv *env, epy_request *req)
 {
     epy_loop *loop = req->loop;
@@ -311,7 +326,10 @@ bool epy_loop_move_to_main(epy_request *req)
 {
     epy_loop *from = req->loop;
     pthread_mutex_lock(&list_lock);
-    epy_loop *to = main_loop && main_loop != from ? main_loop : NULL;
+    epy_loop *to = NULL; /* the oldest; one that does not close yet is kept by the list */
+    for (epy_loop *l = loops; l; l = l->next)
+        if (l != from && l->group->interp->id == 0 && !is_closing(l))
+            to = l;
     if (to)
         epy_loop_keep(to);
     pthread_mutex_unlock(&list_lock);
@@ -369,29 +387,21 @@ static void tell_closed(ErlNifEnv *env, epy_closer *c)
     enif_free(c);
 }
 
-static void leave_main(epy_loop *loop)
-{
-    pthread_mutex_lock(&list_lock);
-    bool was = main_loop == loop;
-    if (was)
-        main_loop = NULL;
-    pthread_mutex_unlock(&list_lock);
-    if (was)
-        epy_loop_put(loop); /* the turn keeps it as well */
-}
-
 void epy_loop_finish(epy_loop *loop)
 {
     begin_closing(loop);
     atomic_store(&loop->attached, false);
     close_descriptors(loop);
-    leave_main(loop);
     pthread_mutex_lock(&loop->lock);
     epy_closer *next, *c = loop->closers;
     loop->closers = NULL;
+    bool first = !loop->closed;
     loop->closed = true;
     pthread_mutex_unlock(&loop->lock);
     refuse_tasks(NULL, loop);
+    drop_cancels(loop);
+    if (first && loop->group->interp->id == 0)
+        epy_loop_put(loop); /* the turn keeps it as well */
     for (; c; c = next) {
         next = c->next;
         tell_closed(NULL, c);
@@ -406,11 +416,25 @@ static void stop_select(ErlNifEnv *env, void *resource, ErlNifEvent fd, int dire
     close(fd);
 }
 
+/* Its tasks may wait for descriptors and timers even now.  A message that the owner did not take is
+ * made up for: the next turn looks by itself. */
+static void inherit(ErlNifEnv *env, epy_loop *loop)
+{
+    ErlNifPid heir;
+    if (!enif_whereis_pid(env, epy_atom.py_async, &heir))
+        return; /* the application stops */
+    pthread_mutex_lock(&loop->lock);
+    loop->hears = heir;
+    pthread_mutex_unlock(&loop->lock);
+    atomic_store(&loop->armed, false);
+}
+
 static void owner_down(ErlNifEnv *env, void *resource, ErlNifPid *pid, ErlNifMonitor *monitor)
 {
     epy_loop *loop = ((handle *)resource)->loop;
     (void)pid;
     (void)monitor;
+    inherit(env, loop);
     begin_closing(loop);
     epy_loop_wake(env, loop);
 }
@@ -455,10 +479,8 @@ static void link_loop(epy_loop *loop)
     if (loop->next)
         loop->next->link = &loop->next;
     loops = loop;
-    if (!main_loop && loop->group->interp->id == 0) {
-        epy_loop_keep(loop);
-        main_loop = loop;
-    }
+    if (loop->group->interp->id == 0)
+        epy_loop_keep(loop); /* until it is closed: tasks of others move to it */
     pthread_mutex_unlock(&list_lock);
 }
 
@@ -521,10 +543,12 @@ ERL_NIF_TERM epy_loop_new(ErlNifEnv *env, ERL_NIF_TERM number)
     if (!loop)
         return enif_raise_exception(env, enif_make_atom(env, "system_limit"));
     enif_self(env, &loop->owner);
+    loop->hears = loop->owner;
     link_loop(loop);
     ERL_NIF_TERM term = enif_make_resource(env, loop->resource);
     /* The process is calling, so it lives. */
     (void)enif_monitor_process(env, loop->resource, &loop->owner, NULL);
+    epy_loop_wake(env, loop); /* Python's loop is there when code of Python's asks for it */
     epy_loop_put(loop);
     return enif_make_tuple2(env, epy_atom.ok, term);
 }

@@ -51,6 +51,7 @@ typedef struct epy_loop {
     int timer;                     /* or -1 */
     uint64_t timer_ns;             /* when it rings; 0: not set */
     pthread_mutex_t lock;          /* guards the fields below; a leaf */
+    ErlNifPid hears;               /* of descriptors: the owner or, after it, py_async */
     PyObject *object;              /* strong: the HostedLoop; NULL before the first turn and
                                       after the last.  Written by turns, which read it freely */
     bool closed;

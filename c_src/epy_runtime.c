@@ -307,6 +307,22 @@ static epy_interp *async_interp(const epy_plan *plan, int n)
                                 : &runtime.slots[0];
 }
 
+/* Puts a group on this interpreter to this place, one that is further back or a new one. */
+static int place_async_group(epy_pool *pool, int place, epy_interp *interp)
+{
+    int from = place, count = atomic_load(&pool->count), r = EPY_OK;
+    while (from < count && atomic_load(&pool->groups[from])->interp != interp)
+        from++;
+    if (from == count)
+        r = add_to_pool(pool, open_on(interp, pool, 1, false));
+    if (r < 0 || from == place)
+        return r;
+    epy_group *other = atomic_load(&pool->groups[place]);
+    atomic_store(&pool->groups[place], atomic_load(&pool->groups[from]));
+    atomic_store(&pool->groups[from], other);
+    return EPY_OK;
+}
+
 /* The pool of event loops: groups of one executor each, so that a loop stays on a thread.  With
  * several interpreters each has one, as code and data of its processes are there, and the main
  * one as well, for modules that load nowhere else. */
@@ -318,11 +334,13 @@ static int ensure_async_pool(const epy_plan *plan, int n)
         pool = epy_pool_new(epy_atom.async);
     if (plan->subinterps)
         n = plan->subinterps + 1;
-    while (have < n && atomic_load(&pool->groups[have]))
-        have++;
+    while (have < EPY_POOL_GROUPS_MAX && atomic_load(&pool->groups[have]))
+        have++; /* by this start or earlier ones, which had other numbers */
     epy_pool_set_count(pool, have);
-    for (; r == EPY_OK && have < n; have++)
-        r = add_to_pool(pool, open_on(async_interp(plan, have), pool, 1, false));
+    for (int i = 0; r == EPY_OK && i < n; i++)
+        r = place_async_group(pool, i, async_interp(plan, i));
+    if (r == EPY_OK)
+        epy_pool_set_count(pool, n);
     return r;
 }
 
@@ -456,7 +474,7 @@ static void drain(void)
     each_open_group(refuse_queued);
     bool idle = wait_idle();
     end_calls();
-    if (idle)
+    if (idle && !epy_loops_have_tasks())
         return;
     each_open_group(remind_cancelled);
     epy_request_each(cancel_running, NULL);

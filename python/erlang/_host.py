@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from _erlang import LoopHost
 
 _SLICE = 0.005  # seconds that a turn may take before those of other loops have theirs
+_NEVER = 1e9  # seconds, as of time(): further off than anybody waits for
 _CLOSE_TIMEOUT = 2.0  # seconds that tasks have to end when the loop is closed
 
 _hosted: WeakSet[HostedLoop] = WeakSet()
@@ -37,7 +38,7 @@ _hosted: WeakSet[HostedLoop] = WeakSet()
 
 def current() -> Optional[HostedLoop]:
     """A hosted loop of this interpreter that is not closed; None: there is none."""
-    for loop in list(_hosted):
+    for loop in _hosted.copy():
         if not loop.host.closing:
             return loop
     return None
@@ -113,7 +114,7 @@ class HostedLoop(ErlangEventLoop):
             self._set_coroutine_origin_tracking(True)
         if self.host.closing and self.closer is None:
             others = all_tasks(self)  # asked from outside it knows those of all threads
-            self.closer = self.create_task(self._cancel_all(others))
+            self.closer = Task(self._cancel_all(others), loop=self)  # whatever its task factory does
         _set_running_loop(self)
         try:
             return self._run()
@@ -140,7 +141,8 @@ class HostedLoop(ErlangEventLoop):
                 self._close()
                 return False
             if selector.is_idle and not self._ready and not more:
-                return self._scheduled[0]._when if self._scheduled else None
+                # A time may be an int, or infinite, or none at all, which min() takes for late.
+                return min(_NEVER, float(self._scheduled[0]._when)) if self._scheduled else None
             if self.time() > end:
                 return True
 
@@ -168,7 +170,7 @@ class HostedLoop(ErlangEventLoop):
                 self.call_exception_handler(
                     {"message": "a task did not end when its event loop was closed", "task": task}
                 )
-        await self.shutdown_asyncgens()
+        await wait({Task(self.shutdown_asyncgens(), loop=self)}, timeout=_CLOSE_TIMEOUT / 2)
 
     def _close(self) -> None:
         self._thread_id = None

@@ -33,6 +33,10 @@
          code_that_blocks_its_loop_ends_with_its_task/1,
          no_step_is_interrupted_for_another_task/1,
          a_loop_that_is_blocked_can_be_closed/1,
+         a_task_that_waits_for_Erlang_can_be_cancelled/1,
+         cleanup_that_waits_ends_after_the_death_of_the_owner/1,
+         times_of_every_kind_are_kept/1,
+         a_loop_of_the_main_interpreter_is_replaced/1,
          cancel_of_what_is_over_leaves_no_message/1,
          killed_callers_leave_nothing/1]).
 -export([a_spawned_task_outlives_its_caller/1,
@@ -495,6 +499,62 @@ a_loop_that_is_blocked_can_be_closed(_Config) ->
     {ok, 1} = run(echo, [1]),
     [] = py_test:messages().
 
+%% The function never returns.
+a_task_that_waits_for_Erlang_can_be_cancelled(_Config) ->
+    {ok, Loop} = py_event_loop:get_loop(),
+    {Ref, Callback} = block(Loop),
+    ok = py_event_loop:cancel(Ref),
+    {ok, 1} = run(echo, [1]),
+    exit(Callback, kill),
+    await_no_tasks(),
+    [] = py_test:messages().
+
+cleanup_that_waits_ends_after_the_death_of_the_owner(_Config) ->
+    ok = py:exec(<<"
+async def slow_end(to):
+    erlang.send(to, ('begun', 1))
+    try:
+        await asyncio.sleep(600)
+    finally:
+        await asyncio.sleep(0.05)
+        erlang.send(to, ('ended', 1))
+">>),
+    {ok, Pid} = py_event_loop:start_link(),
+    true = unlink(Pid),
+    {ok, Ref} = py_event_loop:create_task('__main__', slow_end, [self()], #{loop => Pid}),
+    {<<"begun">>, 1} = told(),
+    exit(Pid, kill),
+    {<<"ended">>, 1} = told(),
+    {error, cancelled} = py_event_loop:await(Ref),
+    [] = py_test:messages().
+
+%% One that is too far off for a timer does not keep the loop busy.
+times_of_every_kind_are_kept(_Config) ->
+    ok = py:exec(<<"
+async def at_an_integer():
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    loop.call_at(int(loop.time()) + 1, future.set_result, 'in time')
+    return await future
+
+async def for_ever(to, seconds):
+    asyncio.get_running_loop().call_soon(erlang.send, to, ('begun', seconds))
+    await asyncio.sleep(float(seconds))
+">>),
+    {ok, <<"in time">>} = run(at_an_integer, []),
+    {ok, Pid} = py_event_loop:start_link(),
+    {ok, Loop} = py_event_loop:get_loop(Pid),
+    [begin
+         {ok, Ref} = py_event_loop:create_task('__main__', for_ever, [self(), Seconds], #{loop => Loop}),
+         {<<"begun">>, Seconds} = told(),
+         Turns = maps:get(turns, py_nif:loop_info(Loop)),
+         timer:sleep(50),
+         ?assert(maps:get(turns, py_nif:loop_info(Loop)) < Turns + 10),
+         ok = py_event_loop:cancel(Ref)
+     end || Seconds <- [<<"inf">>, <<"1e12">>]],
+    ok = py_event_loop:stop(Pid),
+    [] = py_test:messages().
+
 cancel_of_what_is_over_leaves_no_message(_Config) ->
     [begin
          Ref = begin_task(echo, [N]),
@@ -748,6 +808,20 @@ a_loop_that_died_is_replaced(_Config) ->
     Count = erlang:length(py_event_loop:infos()),
     #{num_loops := Count} = py_event_loop_pool:get_stats(),
     [] = py_test:messages().
+
+a_loop_of_the_main_interpreter_is_replaced(_Config) ->
+    [begin
+         Main = [P || #{interp := 0, number := N, pid := P} <- py_event_loop:infos(), N =/= none],
+         Monitors = [monitor(process, P) || P <- Main],
+         [exit(P, kill) || P <- Main],
+         [receive {'DOWN', M, process, _, killed} -> ok end || M <- Monitors],
+         py_test:wait_until(fun() ->
+                                    length([P || #{interp := 0, number := N, pid := P} <- py_event_loop:infos(),
+                                                 N =/= none, not lists:member(P, Main)]) =:= length(Main)
+                            end),
+         %% Which the main interpreter runs.
+         {ok, 0} = py_event_loop:run(readline, get_current_history_length, [])
+     end || _ <- [1, 2]].
 
 the_stop_of_the_application_ends_tasks(_Config) ->
     {ok, Loop} = py_event_loop:get_loop(),

@@ -349,6 +349,10 @@ int main(int argc, char **argv)
     if (conn < 0)
         return 1;
     signal(SIGCHLD, SIG_DFL); /* ignored, it would have the kernel reap */
+    /* Meant for the child, which has them as they were, and whose end is to be told. */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
     if (write(STDOUT_FILENO, "", 1) != 1 || !receive_request(conn, &request))
         return 0; /* nobody wants a child any more */
     struct outcome outcome = start(&request);

@@ -36,11 +36,12 @@ send(Channel, Term, Size, Timeout) ->
 
 -spec receive_bytes(py_nif:channel(), timeout()) -> {ok, binary()} | {error, closed | timeout}.
 receive_bytes(Channel, Timeout) ->
+    Deadline = deadline(Timeout), % which may fail, before the process stands in line
     Tag = make_ref(),
     case py_nif:channel_receive(Channel, Tag) of
         {ok, _} = Ok -> Ok;
         closed -> {error, closed};
-        empty -> received(wait(Channel, Tag, deadline(Timeout)))
+        empty -> received(wait(Channel, Tag, Deadline))
     end.
 
 -spec info(py_nif:channel()) -> #{size := non_neg_integer(), items := non_neg_integer(), waiting := non_neg_integer(),
@@ -78,7 +79,7 @@ wait(Channel, Tag, Deadline) ->
     end.
 
 deadline(infinity) -> infinity;
-deadline(Timeout) when is_integer(Timeout), Timeout >= 0 -> erlang:monotonic_time(millisecond) + Timeout;
+deadline(Timeout) when is_integer(Timeout), Timeout >= 0, Timeout =< 16#FFFFFFFF -> erlang:monotonic_time(millisecond) + Timeout;
 deadline(Timeout) -> error(badarg, [Timeout]).
 
 left(infinity) -> infinity;

@@ -159,9 +159,10 @@ class _Reading(RawIOBase):
     """The stream of a py_buffer, a read for what is there of it."""
 
     def __init__(self, ref: Term, timeout: Optional[float]) -> None:
-        self.pipe = Pipe(ref)
+        pipe = Pipe(ref)
+        _check(pipe, _FILE)  # before it is ours to close
+        self.pipe = pipe
         self.timeout = timeout
-        _check(self.pipe, _FILE)
 
     def readable(self) -> bool:
         """True."""

@@ -53,6 +53,7 @@
     X(py_event) \
     X(py_events) \
     X(py_log) \
+    X(py_loop) \
     X(py_logger) \
     X(py_output) \
     X(py_runtime) \

@@ -101,17 +101,29 @@ static void set_timer(epy_loop *loop, uint64_t ns)
     loop->timer_ns = ns;
 }
 
-static void arm(epy_loop *loop)
+/* {py_loop, Loop} to who hears of it, which calls epy_loop_serve(). */
+static void ask(epy_loop *loop)
 {
-    if (loop->epoll < 0 || atomic_exchange(&loop->armed, true))
-        return;
-    /* After the exchange: owner_down() does it the other way round. */
     pthread_mutex_lock(&loop->lock);
     ErlNifPid hears = loop->hears;
     pthread_mutex_unlock(&loop->lock);
-    if (enif_select(NULL, loop->epoll, ERL_NIF_SELECT_READ, loop->resource, &hears,
-                    epy_atom.undefined) < 0)
-        atomic_store(&loop->armed, false); /* for want of memory: the next turn looks by itself */
+    ErlNifEnv *env = enif_alloc_env();
+    /* Fails when that process is gone, whose end is made up for by owner_down(). */
+    if (!enif_send(NULL, &hears, env,
+                   enif_make_tuple2(env, epy_atom.py_loop, enif_make_resource(env, loop->resource))) &&
+        enif_whereis_pid(NULL, epy_atom.py_async, &hears))
+        (void)enif_send(NULL, &hears, env,
+                        enif_make_tuple2(env, epy_atom.py_loop,
+                                         enif_make_resource(env, loop->resource)));
+    enif_free_env(env);
+}
+
+static void arm(epy_loop *loop)
+{
+    if (!atomic_load(&loop->attached) || atomic_exchange(&loop->armed, true))
+        return;
+    atomic_store(&loop->wanted, true);
+    ask(loop);
 }
 
 static void begin_turn(epy_executor *ex, epy_loop *loop, epy_request *req)
@@ -349,10 +361,45 @@ bool epy_loop_move_to_main(epy_request *req)
 
 /* ---- life ---- */
 
-static int add_timer(epy_loop *loop)
+static int make_timer(int epoll)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = loop->timer};
-    return loop->timer < 0 ? -1 : epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->timer, &event);
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = timer};
+    if (timer >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event) < 0) {
+        close(timer);
+        timer = -1;
+    }
+    return timer;
+}
+
+int epy_loop_attach(epy_loop *loop, int epoll)
+{
+    int copy = fcntl(epoll, F_DUPFD_CLOEXEC, 0);
+    int timer = copy < 0 ? -1 : make_timer(copy);
+    if (timer < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        if (copy >= 0)
+            close(copy);
+        return -1;
+    }
+    loop->timer = timer;
+    pthread_mutex_lock(&loop->lock);
+    loop->epoll = copy;
+    pthread_mutex_unlock(&loop->lock);
+    atomic_store(&loop->attached, true);
+    return 0;
+}
+
+/* On a scheduler: the emulator may look at the descriptor just now, and says when not any more. */
+static void release(ErlNifEnv *env, epy_loop *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    if (loop->released && loop->epoll >= 0) {
+        (void)enif_select(env, loop->epoll, ERL_NIF_SELECT_STOP, loop->resource, NULL,
+                          epy_atom.undefined);
+        loop->epoll = -1;
+    }
+    pthread_mutex_unlock(&loop->lock);
 }
 
 static void close_descriptors(epy_loop *loop)
@@ -360,23 +407,12 @@ static void close_descriptors(epy_loop *loop)
     if (loop->timer >= 0)
         close(loop->timer);
     loop->timer = -1;
-    if (loop->epoll >= 0) /* the emulator may look at it just now, and says when not any more */
-        (void)enif_select(NULL, loop->epoll, ERL_NIF_SELECT_STOP, loop->resource, NULL,
-                          epy_atom.undefined);
-    loop->epoll = -1;
-}
-
-int epy_loop_attach(epy_loop *loop, int epoll)
-{
-    loop->epoll = fcntl(epoll, F_DUPFD_CLOEXEC, 0);
-    loop->timer = loop->epoll < 0 ? -1 : timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (add_timer(loop) < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        close_descriptors(loop);
-        return -1;
-    }
-    atomic_store(&loop->attached, true);
-    return 0;
+    pthread_mutex_lock(&loop->lock);
+    loop->released = true;
+    bool ours = loop->epoll >= 0;
+    pthread_mutex_unlock(&loop->lock);
+    if (ours)
+        ask(loop);
 }
 
 static void tell_closed(ErlNifEnv *env, epy_closer *c)
@@ -435,6 +471,7 @@ static void owner_down(ErlNifEnv *env, void *resource, ErlNifPid *pid, ErlNifMon
     (void)pid;
     (void)monitor;
     inherit(env, loop);
+    release(env, loop); /* if it was asked for and did not come to it */
     begin_closing(loop);
     epy_loop_wake(env, loop);
 }
@@ -560,6 +597,31 @@ ERL_NIF_TERM epy_loop_ready(ErlNifEnv *env, ERL_NIF_TERM term)
         return enif_make_badarg(env);
     atomic_store(&loop->armed, false);
     epy_loop_wake(env, loop);
+    return epy_atom.ok;
+}
+
+static void select_ready(ErlNifEnv *env, epy_loop *loop)
+{
+    ErlNifPid self;
+    enif_self(env, &self);
+    pthread_mutex_lock(&loop->lock); /* nobody closes it meanwhile */
+    bool done = loop->epoll < 0 || enif_select(env, loop->epoll, ERL_NIF_SELECT_READ, loop->resource,
+                                               &self, epy_atom.undefined) >= 0;
+    pthread_mutex_unlock(&loop->lock);
+    if (done)
+        return;
+    atomic_store(&loop->armed, false); /* for want of memory: a turn looks by itself, and asks again */
+    epy_loop_wake(env, loop);
+}
+
+ERL_NIF_TERM epy_loop_serve(ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    epy_loop *loop = epy_loop_find(env, term);
+    if (!loop)
+        return enif_make_badarg(env);
+    release(env, loop);
+    if (atomic_exchange(&loop->wanted, false))
+        select_ready(env, loop);
     return epy_atom.ok;
 }
 

@@ -15,7 +15,8 @@
  * Erlang gives work by tasks: requests whose coroutine is started by a turn and whose reply is
  * sent when that ends, by a later one.  Descriptors are all in the epoll set of the loop, and
  * when it is idle that set is under enif_select: its owner, an Erlang process, gets a message and
- * calls epy_loop_ready().  A timer is one descriptor more in that set.  While descriptors come
+ * calls epy_loop_ready().  It is the owner as well who calls enif_select(), told by a message: newer
+ * emulators allow that on schedulers only.  A timer is one descriptor more in that set.  While descriptors come
  * without end, turns look at the set by themselves, and nothing is armed.
  *
  * The side that Python sees is in epy_host.h.
@@ -47,10 +48,12 @@ typedef struct epy_loop {
     atomic_int waiting, running;   /* tasks */
     _Atomic uint64_t turns, started;
     _Atomic(epy_request *) starting; /* borrowed: whose function the turn calls just now */
-    int epoll;                     /* the turn's, like all below: a duplicate, or -1 */
-    int timer;                     /* or -1 */
+    int timer;                     /* the turn's, like the next one: or -1 */
     uint64_t timer_ns;             /* when it rings; 0: not set */
+    atomic_bool wanted;            /* the owner is to arm it */
     pthread_mutex_t lock;          /* guards the fields below; a leaf */
+    int epoll;                     /* a duplicate, or -1 */
+    bool released;                 /* that is to be closed */
     ErlNifPid hears;               /* of descriptors: the owner or, after it, py_async */
     PyObject *object;              /* strong: the HostedLoop; NULL before the first turn and
                                       after the last.  Written by turns, which read it freely */
@@ -67,6 +70,7 @@ EPY_ANY epy_loop *epy_loop_find(ErlNifEnv *env, ERL_NIF_TERM term);
 EPY_ANY ERL_NIF_TERM epy_loop_new(ErlNifEnv *env, ERL_NIF_TERM n);
 EPY_ANY ERL_NIF_TERM epy_loop_count(ErlNifEnv *env);
 EPY_ANY ERL_NIF_TERM epy_loop_ready(ErlNifEnv *env, ERL_NIF_TERM loop);
+EPY_ANY ERL_NIF_TERM epy_loop_serve(ErlNifEnv *env, ERL_NIF_TERM loop);
 EPY_ANY ERL_NIF_TERM epy_loop_close(ErlNifEnv *env, ERL_NIF_TERM loop, ERL_NIF_TERM tag);
 EPY_ANY ERL_NIF_TERM epy_loop_info(ErlNifEnv *env, ERL_NIF_TERM loop);
 

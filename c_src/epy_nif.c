@@ -453,6 +453,12 @@ static ERL_NIF_TERM nif_loop_ready(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
     return epy_loop_ready(env, argv[0]);
 }
 
+static ERL_NIF_TERM nif_loop_serve(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return epy_loop_serve(env, argv[0]);
+}
+
 static ERL_NIF_TERM nif_loop_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
@@ -558,6 +564,7 @@ static ErlNifFunc functions[] = {
     {"loop_new", 1, nif_loop_new, 0},
     {"loop_count", 0, nif_loop_count, 0},
     {"loop_ready", 1, nif_loop_ready, 0},
+    {"loop_serve", 1, nif_loop_serve, 0},
     {"loop_close", 2, nif_loop_close, 0},
     {"loop_info", 1, nif_loop_info, 0},
 };

@@ -53,6 +53,9 @@ handle_info({cancel_callback, Id}, State) ->
 handle_info({select, Loop, undefined, ready_input}, State) -> % of a loop whose process is gone
     ok = py_nif:loop_ready(Loop),
     {noreply, State, ?IDLE};
+handle_info({py_loop, Loop}, State) ->
+    ok = py_nif:loop_serve(Loop),
+    {noreply, State, ?IDLE};
 handle_info({py_output, Text}, State) -> % of a thread that serves no request
     ok = py_output:post(user, Text),
     {noreply, State, ?IDLE};

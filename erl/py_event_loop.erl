@@ -411,6 +411,9 @@ handle_cast(_Request, State) ->
 handle_info({select, _, undefined, ready_input}, #state{loop = Loop} = State) ->
     ok = py_nif:loop_ready(Loop),
     {noreply, State};
+handle_info({py_loop, Loop}, State) ->
+    ok = py_nif:loop_serve(Loop),
+    {noreply, State};
 %% As whoever does not trap exits would, which is done here to close the loop.
 handle_info({'EXIT', _Pid, Reason}, State) when Reason =/= normal ->
     {stop, shutdown, State};
@@ -430,6 +433,9 @@ await_closed(Loop, Tag, Deadline) ->
             ok;
         {select, _, undefined, ready_input} ->
             ok = py_nif:loop_ready(Loop),
+            await_closed(Loop, Tag, Deadline);
+        {py_loop, Loop} ->
+            ok = py_nif:loop_serve(Loop),
             await_closed(Loop, Tag, Deadline)
     after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
         logger:warning("erlang_python: an event loop did not end within ~b ms: a task does not end, "

@@ -19,7 +19,7 @@
 -export([cell_new/1, cell_get/1, cell_set/2, cell_add/2, cell_kill/1, is_cell_value/1, cells_reset/0]).
 -export([log_done/1, span_done/1, set_tracing/1]).
 -export([channel_new/2, channel_send/4, channel_receive/2, channel_leave/2, channel_close/1, channel_info/1]).
--export([loop_new/1, loop_count/0, loop_ready/1, loop_close/2, loop_info/1]).
+-export([loop_new/1, loop_count/0, loop_ready/1, loop_serve/1, loop_close/2, loop_info/1]).
 -export_type([namespace/0, id/0, ticket/0, place/0, frame/0, handle/0, cell/0, channel/0, loop/0, op/0, flags/0, outcome/0, info/0,
               config/0]).
 
@@ -32,7 +32,7 @@
        cell_new/1, cell_get/1, cell_set/2, cell_add/2, cell_kill/1, is_cell_value/1, cells_reset/0,
        channel_new/2, channel_send/4, channel_receive/2, channel_leave/2, channel_close/1, channel_info/1,
        log_done/1, span_done/1, set_tracing/1,
-       loop_new/1, loop_count/0, loop_ready/1, loop_close/2, loop_info/1]).
+       loop_new/1, loop_count/0, loop_ready/1, loop_serve/1, loop_close/2, loop_info/1]).
 
 -type namespace() :: reference().
 -type id() :: non_neg_integer().
@@ -124,7 +124,8 @@ service(_InterpId, _Request) ->
 %% A loop of the interpreter with this number among those of the pool `async', modulo
 %% loop_count(); it is made by its first turn.  The calling process owns it: with its death the
 %% loop is closed.  It gets {select, Loop', undefined, ready_input} when descriptors are ready,
-%% and then calls loop_ready/1 with the loop.
+%% and then calls loop_ready/1 with the loop; and {py_loop, Loop} when there is something to do that
+%% only a scheduler may, and then calls loop_serve/1.
 -spec loop_new(non_neg_integer()) -> {ok, loop()} | not_running.
 loop_new(_N) ->
     not_running.
@@ -136,6 +137,10 @@ loop_count() ->
 
 -spec loop_ready(loop()) -> ok.
 loop_ready(_Loop) ->
+    erlang:nif_error(not_loaded).
+
+-spec loop_serve(loop()) -> ok.
+loop_serve(_Loop) ->
     erlang:nif_error(not_loaded).
 
 %% The loop takes no more tasks; those that run are cancelled, and have some seconds to end.  The

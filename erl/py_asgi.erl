@@ -30,8 +30,8 @@
                            | #{timeout => timeout(), errors => short | full, loop => py_event_loop:loop() | pid() | next,
                                owner => pid(), credit => non_neg_integer() | infinity}
                            | {opts, map()}.
--type response() :: {ok, {Status :: 100..999, [{Name :: binary(), Value :: binary()}], Body :: binary()}}
-                  | {ok, #{status := 100..999, headers := [{binary(), binary()}], body := binary()}}
+-type response() :: {ok, {Status :: 200..999, [{Name :: binary(), Value :: binary()}], Body :: binary()}}
+                  | {ok, #{status := 200..999, headers := [{binary(), binary()}], body := binary()}}
                   | {ok, Stream :: pid()}
                   | {error, py:reason()}.
 
@@ -221,9 +221,10 @@ start_link(Module, App) ->
 %% into `state' its requests have in their scopes.  With the process that this starts the application
 %% stops (`lifespan.shutdown').
 %%
-%% Each event loop of the application erlang_python has a lifespan of its own, but for an
-%% application in `__main__' and with the option `loop'.  `lifespan => on': an application that
-%% knows of none is an error.  `startup_timeout' and `shutdown_timeout' are in milliseconds.
+%% Each interpreter that has event loops has a lifespan of its own, on the first of them, where its
+%% requests are served; an application in `__main__' has one, as has one with the option `loop', which
+%% its requests need as well then.  `lifespan => on': an application that knows of none is an error.
+%% `startup_timeout' and `shutdown_timeout' are in milliseconds.
 -spec start_link(Module :: py:name(), App :: py:name(),
                  #{lifespan => auto | on, loop => py_event_loop:loop() | pid() | next,
                    startup_timeout => timeout(), shutdown_timeout => timeout()}) ->

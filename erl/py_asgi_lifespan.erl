@@ -2,8 +2,8 @@
 %% @private
 %% The lifespan of an ASGI application: a process whose life it is.
 %%
-%% On each loop a task runs it.  The task tells `started', and waits; cancelled, it stops the
-%% application and tells `stopped'.
+%% In each interpreter a task runs it, on the loop that serves requests.  The task tells `started',
+%% and waits; cancelled, it stops the application and tells `stopped'.
 -module(py_asgi_lifespan).
 -behaviour(gen_server).
 
@@ -34,14 +34,20 @@ is_needed(auto) -> false;
 is_needed(on) -> true;
 is_needed(Other) -> py_args:refuse('ValueError', "lifespan can be auto or on, not ~tP", [Other, 10]).
 
-%% All of them, but where an object is or a module loads in one interpreter only.
+%% In each interpreter the first one, to which requests go; but where an object is or a module
+%% loads in one interpreter only.
 loops([Module | _] = Args, Options) ->
     Loop = py_web:loop(Options, Args),
     case Module =:= none orelse is_map_key(loop, Options) orelse py_web:is_elsewhere(Module) of
         true -> [Loop];
-        false -> [Other || #{pid := Pid, number := Number} <- py_event_loop:infos(), Number =/= none,
-                           {ok, Other} <- [py_event_loop:get_loop(Pid)]]
+        false -> [First || Pid <- firsts(), {ok, First} <- [py_event_loop:get_loop(Pid)]]
     end.
+
+firsts() ->
+    Rows = lists:sort([{Number, Interp, Pid}
+                       || #{number := Number, interp := Interp, pid := Pid} <- py_event_loop:infos(), Number =/= none]),
+    %% The last of several for a key wins.
+    maps:values(maps:from_list([{Interp, Pid} || {_, Interp, Pid} <- lists:reverse(Rows)])).
 
 %% An application that fails to start is an answer, and does not end the process that asked.
 -spec start_link(map()) -> {ok, pid()} | {error, py:reason()}.

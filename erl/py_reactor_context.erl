@@ -51,21 +51,25 @@ start_link(Id, Mode, Options) ->
 
 checked(Id, Mode, Options) ->
     #{rest := Rest} = py_args:options({opts, Options}, [factory, setup_code, max_connections, loop]),
-    ok = mode(Mode),
     Loop = py_web:loop(Rest, [none]),
+    ok = mode(Mode, Loop),
     #{id => Id, loop => Loop, namespace => py_request:current(),
       args => factory(Rest) ++ [code(Rest), max_connections(maps:get(max_connections, Rest, infinity))]}.
 
-mode(auto) -> ok;
-mode(Mode) when Mode =:= worker; Mode =:= owngil ->
-    case {Mode, py:execution_mode()} of
-        {owngil, subinterp} -> ok;
-        {worker, Other} when is_atom(Other), Other =/= subinterp -> ok;
-        {_, {error, Reason}} -> py_args:refuse(Reason);
-        {_, Other} -> py_args:refuse('ValueError', "event loops are of no interpreter of the kind ~tw in the mode ~tw",
-                                     [Mode, Other])
-    end;
-mode(Mode) -> py_args:refuse('ValueError', "the mode can be auto, worker or owngil, not ~tP", [Mode, 10]).
+mode(auto, _Loop) -> ok;
+mode(Mode, Loop) when Mode =:= worker; Mode =:= owngil ->
+    (Mode =:= worker) =:= (interp(Loop) =:= 0) orelse
+        py_args:refuse('ValueError', "the event loop is of no interpreter of the kind ~tw", [Mode]),
+    ok;
+mode(Mode, _Loop) -> py_args:refuse('ValueError', "the mode can be auto, worker or owngil, not ~tP", [Mode, 10]).
+
+interp(Loop) ->
+    try py_nif:loop_info(Loop) of
+        #{interp := Interp} -> Interp
+    catch
+        error:badarg -> py_args:refuse('ValueError', "~tw is no event loop", [Loop]);
+        error:not_loaded -> py_args:refuse(not_running)
+    end.
 
 factory(#{factory := {Module, Name}}) -> [text(py_args:module(Module)), text(py_args:function(Name))];
 factory(#{factory := Other}) ->

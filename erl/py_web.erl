@@ -106,8 +106,12 @@ header_list(Headers) when is_map(Headers) ->
 header_list(Headers) ->
     [header(Header) || Header <- list(headers, Headers)].
 
-header({Name, Value}) -> {string:lowercase(name_of(headers, Name)), header_value(Value)};
+header({Name, Value}) -> {lowercase(name_of(headers, Name)), header_value(Value)};
 header(Header) -> py_args:refuse('TypeError', "a header must be {Name, Value}, not ~tP", [Header, 10]).
+
+%% Of ASCII only, whatever else there is: names of headers are bytes.
+lowercase(Name) ->
+    << <<(if C >= $A, C =< $Z -> C + 32; true -> C end)>> || <<C>> <= Name >>.
 
 header_value(Value) when is_integer(Value) -> integer_to_binary(Value);
 header_value(Value) -> binary(headers, Value).
@@ -245,12 +249,19 @@ body(Body) when is_binary(Body) -> {bytes, Body};
 body(Body) when is_list(Body) -> {bytes, binary(body, Body)};
 body(Source) -> source(Source).
 
-source(Fun) when is_function(Fun, 0) -> fun() -> part(Fun()) end;
+source(Fun) when is_function(Fun, 0) -> fun() -> next_part(Fun) end;
 source(Fun) when is_function(Fun) ->
     py_args:refuse('TypeError', "the fun of a body takes no argument, but ~tw does", [Fun]);
 source(Ref) when is_reference(Ref) -> Ref;
 source(Other) ->
     py_args:refuse('TypeError', "a body must be iodata, a fun, a py_buffer or a py_byte_channel, not ~tP", [Other, 10]).
+
+%% Nothing is not the end, but would be taken for it.
+next_part(Fun) ->
+    case part(Fun()) of
+        {ok, {bytes, <<>>}} -> next_part(Fun);
+        Part -> Part
+    end.
 
 part({ok, Data}) -> {ok, {bytes, iolist_to_binary(Data)}};
 part(eof) -> eof;

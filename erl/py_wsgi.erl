@@ -164,8 +164,13 @@ header({Name, Value}, Environ) ->
         _ -> Environ
     end.
 
+%% As text, with letters of ASCII only in upper case.
 variable(Name) ->
-    string:uppercase(binary:replace(Name, <<"-">>, <<"_">>, [global])).
+    py_web:text(<< <<(in_variable(C))>> || <<C>> <= Name >>).
+
+in_variable($-) -> $_;
+in_variable(C) when C >= $a, C =< $z -> C - 32;
+in_variable(C) -> C.
 
 %% Several headers of one name are one list.
 add(Variable, Name, Value, Environ) ->
@@ -190,11 +195,16 @@ variable_name(Name) -> Name.
 
 as_strings(Environ) ->
     maps:map(fun(Name, Value) ->
-                     case Name =/= <<"wsgi.url_scheme">> andalso binary:match(Name, <<".">>) =/= nomatch of
+                     case is_term(Name) of
                          true -> Value;
                          false -> py_web:text(value(Name, Value))
                      end
              end, Environ).
+
+%% A header may have a dot in its name.
+is_term(<<"wsgi.url_scheme">>) -> false;
+is_term(<<"HTTP_", _/binary>>) -> false;
+is_term(Name) -> binary:match(Name, <<".">>) =/= nomatch.
 
 value(_Name, Value) when is_binary(Value) -> Value;
 value(_Name, Value) when is_integer(Value) -> integer_to_binary(Value);

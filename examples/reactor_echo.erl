@@ -42,13 +42,26 @@ demo() ->
 accept(Listen, Context) ->
     case gen_tcp:accept(Listen) of
         {ok, Socket} ->
-            {ok, {Address, Port}} = inet:peername(Socket),
-            Info = #{address => list_to_binary(inet:ntoa(Address)), port => Port},
-            {ok, _Fd} = py_reactor_context:handoff(Context, Socket, Info),
+            _ = hand_over(inet:peername(Socket), Socket, Context),
             accept(Listen, Context);
         {error, closed} ->
-            ok
+            ok;
+        {error, Reason} -> % as emfile, which passes
+            io:format("no connection was accepted: ~tp~n", [Reason]),
+            ok = timer:sleep(100),
+            accept(Listen, Context)
     end.
+
+hand_over({ok, {Address, Port}}, Socket, Context) ->
+    Info = #{address => list_to_binary(inet:ntoa(Address)), port => Port},
+    case py_reactor_context:handoff(Context, Socket, Info) of
+        {ok, _Fd} -> ok;
+        {error, Reason} ->
+            io:format("a connection was not handed over: ~tp~n", [Reason]),
+            gen_tcp:close(Socket)
+    end;
+hand_over({error, _}, Socket, _Context) ->
+    gen_tcp:close(Socket). % the client is gone already
 
 lines(Port) ->
     title("One client"),

@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task
     from collections.abc import Awaitable, Callable, Iterable
-    from typing import Any, Optional, Protocol, Union
+    from typing import Any, NoReturn, Optional, Protocol, Union
 
     from _erlang import Pid
 
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
         def start(self, status: int, headers: Headers) -> None:
             """The head."""
 
-        async def data(self, chunk: bytes) -> None:
+        async def spend(self) -> None:
+            """Waits until a part of the body may go."""
+
+        def data(self, chunk: bytes) -> None:
             """Part of the body."""
 
         def close(self) -> None:
@@ -185,7 +188,13 @@ def _complete(given: Scope, module: Optional[str], name: Any) -> Scope:
 
 
 def _key(module: Optional[str], name: Any) -> Any:
-    return name if module is None else (module, name)
+    if module is not None:
+        return module, name
+    try:
+        hash(name)
+    except TypeError:
+        return id(name)  # the lifespan keeps the object for as long as its state is there
+    return name
 
 
 def _text(value: Union[str, bytes]) -> str:
@@ -293,19 +302,28 @@ class _Http(_Exchange):
     async def _send_body(self, body: bytes, is_more: bool) -> None:
         if self._head is None:
             raise RuntimeError("the ASGI application sent a body before it started its response")
-        if self.is_complete:
-            raise RuntimeError("the ASGI application sent a body after the end of its response")
+        self._check_open()
         if not self._is_sent:
             self._is_sent = True
             self._outlet.start(*self._head)
         if not isinstance(body, bytes):
             body = memoryview(body).tobytes()  # TypeError for a str
         if body:
-            await self._outlet.data(body)
-        if not is_more:
+            await self._outlet.spend()
+            self._check_open()  # another task may have ended it meanwhile
+            self._outlet.data(body)
+        if is_more:
+            await asyncio.sleep(0)  # so that others have their turn, and the end of the client comes
+        else:
             self.is_complete = True
             self._wake()
             self.end()
+
+    def _check_open(self) -> None:
+        if self.is_gone:
+            raise Disconnected("the client has disconnected")
+        if self.is_complete:
+            raise RuntimeError("the ASGI application sent a body after the end of its response")
 
     def check(self) -> None:
         """The application has ended: may it?"""
@@ -319,7 +337,7 @@ class _Http(_Exchange):
 
 
 def _status(status: int) -> int:
-    if not isinstance(status, int) or not 100 <= status <= 999:
+    if not isinstance(status, int) or not 200 <= status <= 999:
         raise ValueError(f"the status must be an int such as 200, not {status!r}")
     return int(status)
 
@@ -330,8 +348,18 @@ def _headers(headers: Iterable[Iterable[bytes]]) -> Headers:
         if not isinstance(name, bytes) or not isinstance(value, bytes):
             raise TypeError(f"a header of ASGI is two bytes objects, not {name!r} and {value!r}")
         check_header(name, value)
-        found.append((name, value))
+        if name.lower() != b"transfer-encoding":  # that is the server's affair
+            found.append((name, value))
     return found
+
+
+def _subprotocol(name: Optional[str]) -> Optional[str]:
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise TypeError(f"the subprotocol of a websocket must be a str, not {name!r}")
+    check_header(b"sec-websocket-protocol", name.encode("latin-1"))
+    return name
 
 
 class _WebSocket(_Exchange):
@@ -342,9 +370,10 @@ class _WebSocket(_Exchange):
         self._outlet = outlet
         self._inlet = inlet
         self._items: deque[Any] = deque()
-        self._state = "new"  # "new" -- receive() -- "connecting" -- accept -- "open" -- close -- "closed"
+        # "new" -- receive() -- "connecting" -- accept -- "open" -- close -- "closed"; or, refused by
+        # a response, "connecting" -- start -- "denied" -- the last of its body -- "closed"
+        self._state = "new"
         self._farewell: Message = {"type": "websocket.disconnect", "code": 1006, "reason": ""}
-        self._denial: Optional[tuple[int, Headers]] = None
 
     async def receive(self) -> Message:
         """The next message for the application."""
@@ -373,34 +402,49 @@ class _WebSocket(_Exchange):
         if self.is_gone:
             raise Disconnected("the client has disconnected")
         if kind == "websocket.accept" and self._state in ("new", "connecting"):
+            answer = _ACCEPT, _subprotocol(message.get("subprotocol")), _headers(message.get("headers", ()))
             self._state = "open"
-            self._outlet.tell((_ACCEPT, message.get("subprotocol"), _headers(message.get("headers", ()))))
+            self._outlet.tell(answer)
         elif kind == "websocket.send" and self._state == "open":
-            await self._send(message.get("text"), message.get("bytes"))
-        elif kind == "websocket.close" and self._state != "closed" and self._denial is None:
+            await self._send(message, message.get("text"), message.get("bytes"))
+        elif kind == "websocket.close" and self._state not in ("denied", "closed"):
             self._outlet.tell((_CLOSE, message.get("code", 1000), message.get("reason") or ""))
             self._closed()
         elif kind == "websocket.http.response.start" and self._state in ("new", "connecting"):
-            self._denial = _status(message["status"]), _headers(message.get("headers", ()))
-            self._outlet.start(*self._denial)
-        elif kind == "websocket.http.response.body" and self._denial is not None and self._state != "closed":
-            await self._outlet.data(bytes(message.get("body", b"")))
-            if not message.get("more_body", False):
+            head = _status(message["status"]), _headers(message.get("headers", ()))
+            self._state = "denied"
+            self._outlet.start(*head)
+        elif kind == "websocket.http.response.body" and self._state == "denied":
+            await self._part(message, self._outlet.data, bytes(message.get("body", b"")))
+            if message.get("more_body", False):
+                await asyncio.sleep(0)
+            else:
                 self._closed()
         else:
-            raise RuntimeError(f"an ASGI application sent {kind!r} to a websocket that is {self._state}")
+            self._refuse(message)
 
-    async def _send(self, text: Optional[str], data: Optional[bytes]) -> None:
+    async def _part(self, message: Message, tell: Callable[[Any], None], part: Any) -> None:
+        state = self._state
+        await self._outlet.spend()
+        if self.is_gone:
+            raise Disconnected("the client has disconnected")
+        if self._state != state:  # another task has closed it meanwhile
+            self._refuse(message)
+        tell(part)
+
+    def _refuse(self, message: Message) -> NoReturn:
+        raise RuntimeError(f"an ASGI application sent {message['type']!r} to a websocket that is {self._state}")
+
+    async def _send(self, message: Message, text: Optional[str], data: Optional[bytes]) -> None:
         if (text is None) == (data is None):
             raise ValueError("an ASGI application sends either text or bytes to a websocket")
         if data is not None:
-            await self._outlet.spend()
-            self._outlet.tell((_BINARY, memoryview(data).tobytes()))
+            await self._part(message, self._outlet.tell, (_BINARY, memoryview(data).tobytes()))
         elif isinstance(text, str):
-            await self._outlet.spend()
-            self._outlet.tell((_TEXT, text))
+            await self._part(message, self._outlet.tell, (_TEXT, text))
         else:
             raise TypeError(f"the text for a websocket must be a str, not {text!r}")
+        await asyncio.sleep(0)  # as for parts of a response
 
     def _closed(self) -> None:
         self._state = "closed"
@@ -411,6 +455,8 @@ class _WebSocket(_Exchange):
         # An application that ends ends its websocket: 1000 is a normal closure (RFC 6455, 7.4.1).
         if self._state == "open" and not self.is_gone:
             self._outlet.tell((_CLOSE, 1000, ""))
+        elif self._state == "denied" and not self.is_gone:
+            raise RuntimeError("the ASGI application ended before its response did")
         elif self._state in ("new", "connecting") and not self.is_gone:
             raise RuntimeError("the ASGI application neither accepted nor closed its websocket")
 
@@ -515,7 +561,10 @@ class _Whole:
         """The head."""
         self.status, self.headers = status, headers
 
-    async def data(self, chunk: bytes) -> None:
+    async def spend(self) -> None:
+        """Any part may go."""
+
+    def data(self, chunk: bytes) -> None:
         """Part of the body."""
         self.chunks.append(chunk)
 
@@ -535,9 +584,8 @@ class _Messages:
         """The head."""
         self.tell((START, status, headers))
 
-    async def data(self, chunk: bytes) -> None:
+    def data(self, chunk: bytes) -> None:
         """Part of the body."""
-        await self.spend()
         self.tell((DATA, chunk))
 
     async def spend(self) -> None:

@@ -159,6 +159,7 @@ class _Response:
         self._outlet = outlet
         self._head: Optional[tuple[bytes, Headers]] = None
         self._is_sent = False
+        self._left: Optional[int] = None  # of the bytes that Content-Length announced
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None,
                        ) -> Callable[[bytes], None]:
@@ -171,7 +172,9 @@ class _Response:
                 exc_info = None  # it has this frame in its traceback
         elif self._head is not None:
             raise RuntimeError("start_response() was called already, and this call has no exc_info")
-        self._head = _status(status), _headers(headers)
+        head = _status(status), _headers(headers)
+        self._left = _length(head[1])
+        self._head = head
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -181,6 +184,10 @@ class _Response:
         if self._head is None:
             raise RuntimeError("the WSGI application wrote or yielded before it called start_response()")
         if data:
+            if self._left is not None:
+                if len(data) > self._left:
+                    raise ValueError("the WSGI application wrote or yielded more than its Content-Length says")
+                self._left -= len(data)
             self._start()
             self._outlet.data(data)
 
@@ -219,6 +226,16 @@ def _header(name: str, value: str) -> tuple[bytes, bytes]:
     if encoded[0].lower() in _HOP_BY_HOP:
         raise ValueError(f"the header {name} is the server's affair, not an application's (PEP 3333)")
     return encoded
+
+
+def _length(headers: Headers) -> Optional[int]:
+    """What a response says of its size."""
+    lengths = [value for name, value in headers if name.lower() == b"content-length"]
+    if not lengths:
+        return None
+    if len(lengths) > 1 or not lengths[0].isdigit():
+        raise ValueError(f"a response has one Content-Length, a number, and not {lengths!r}")
+    return int(lengths[0])
 
 
 class _Whole:

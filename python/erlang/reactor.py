@@ -41,6 +41,7 @@ _current: ContextVar[Optional[_Context]] = ContextVar("erlang.reactor", default=
 class Protocol:
     """What is done with one connection.  Subclasses override what they want to do otherwise.
 
+    `fd` is -1 before the connection begins and after it has ended.
     All is called on an event loop, so it must not block.  An exception ends the connection.
     """
 
@@ -76,20 +77,22 @@ class Protocol:
 
     def read(self, size: int = 65536) -> Optional[bytes]:
         """Reads at most so many bytes: b"" at the end, None if there is nothing now."""
+        context = _of(self).context  # first, as the descriptor may be another connection's by now
         try:
             data = os.read(self.fd, size)
         except BlockingIOError:
             return None
-        _of(self).context.bytes_in += len(data)
+        context.bytes_in += len(data)
         return data
 
     def write(self, data: Union[bytes, bytearray, memoryview]) -> int:
         """Writes what can be written now, and returns how many bytes that were."""
+        context = _of(self).context
         try:
             count = os.write(self.fd, data)
         except BlockingIOError:
             return 0
-        _of(self).context.bytes_out += count
+        context.bytes_out += count
         return count
 
     def close(self) -> None:
@@ -278,11 +281,13 @@ class _Connection:
             if not data:
                 self.close()
                 return
-            action = self.protocol.data_received(data)
-            del data
-            self.context.reuse_buffer()
+            try:
+                action = self.protocol.data_received(data)
+            finally:
+                del data
+                self.context.reuse_buffer()
             self._next(action)
-        except Exception as error:
+        except BaseException as error:
             self._fail(error)
 
     def writable(self) -> None:
@@ -291,7 +296,7 @@ class _Connection:
             return
         try:
             self._next(self.protocol.write_ready())
-        except Exception as error:
+        except BaseException as error:
             self._fail(error)
 
     def want_to_write(self) -> None:
@@ -299,7 +304,7 @@ class _Connection:
         if not self.is_closed and not self.is_writing:
             try:
                 self._next("write_pending")
-            except Exception as error:
+            except BaseException as error:
                 self._fail(error)
 
     def _next(self, action: str) -> None:
@@ -343,7 +348,8 @@ class _Connection:
             loop.remove_writer(self._fd)
             loop.add_reader(self._fd, self.readable)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
+        # Whatever it is, SystemExit as well: the loop would go on, and the connection with it.
         # A peer that has gone in the middle is no failure of the protocol's.
         if not isinstance(error, ConnectionError):
             self.context.report(self, error)
@@ -360,8 +366,9 @@ class _Connection:
         self.context.connections.discard(self)
         try:
             self.protocol.connection_lost()
-        except Exception as error:
+        except BaseException as error:
             self.context.report(self, error)
         finally:
+            self.protocol.fd = -1  # the number may soon be that of another one
             del _connections[self._fd]
             os.close(self._fd)

@@ -27,6 +27,7 @@
          an_application_that_does_not_end_is_cancelled/1]).
 -export([a_response_comes_in_messages/1,
          without_credit_the_application_waits/1,
+         a_stream_that_never_waits_can_be_cancelled/1,
          an_error_in_the_middle_ends_the_stream/1,
          cancel_ends_the_stream/1,
          the_death_of_the_owner_ends_the_stream/1,
@@ -34,6 +35,8 @@
 -export([a_websocket_carries_messages_both_ways/1,
          a_websocket_is_accepted_with_a_subprotocol/1,
          a_websocket_may_be_refused/1,
+         broken_handshakes_are_refused/1,
+         nothing_comes_after_the_close/1,
          the_client_closes_a_websocket/1,
          the_application_closes_a_websocket/1,
          an_error_ends_the_websocket/1,
@@ -56,6 +59,7 @@ all() -> py_test:cases(?MODULE).
 init_per_suite(Config) ->
     Started = py_test:start(Config),
     _ = py_test:write_module(Config, asgi_apps, source()),
+    _ = py_test:write_module(Config, asgi_parts, parts_source()),
     [{modules, filename:join(proplists:get_value(priv_dir, Config), "modules")} | Started].
 
 end_per_suite(Config) -> py_test:stop(Config).
@@ -265,6 +269,56 @@ unstartable = Spanned('failed')
 unstoppable = Spanned('complete', 'failed')
 ">>.
 
+parts_source() -> <<"
+import asyncio, erlang
+from asgi_apps import answer, tell
+
+COUNT = 200000
+
+async def all_parts(scope, send, **part):
+    for i in range(COUNT):
+        if i == 1000: erlang.call('wait')
+        try:
+            await send(part)
+        except OSError:
+            return tell(scope, 'OSError')
+    tell(scope, 'all were sent')
+
+async def parts(scope, receive, send):
+    await send({'type': 'http.response.start', 'status': 200})
+    await all_parts(scope, send, type='http.response.body', body=b'a', more_body=True)
+
+async def ws_parts(scope, receive, send):
+    await receive()
+    await send({'type': 'websocket.accept'})
+    await all_parts(scope, send, type='websocket.send', text='a')
+
+async def ws_messages(scope, receive, send):
+    for message in eval(scope['query_string'].decode()):
+        await send(message)
+
+async def ws_late(scope, receive, send):
+    await receive()
+    await send({'type': 'websocket.accept'})
+    late = asyncio.ensure_future(send({'type': 'websocket.send', 'text': 'late'}))
+    await asyncio.sleep(0)
+    await send({'type': 'websocket.close'})
+    try:
+        await late
+    except RuntimeError:
+        tell(scope, 'RuntimeError')
+
+async def late(scope, receive, send):
+    await send({'type': 'http.response.start', 'status': 200})
+    late = asyncio.ensure_future(send({'type': 'http.response.body', 'body': b'late', 'more_body': True}))
+    await asyncio.sleep(0)
+    await send({'type': 'http.response.body'})
+    try:
+        await late
+    except RuntimeError:
+        tell(scope, 'RuntimeError')
+">>.
+
 scope(Path) -> py_asgi:build_scope(#{path => Path, state => #{pid => self()}}).
 ws_scope() -> py_asgi:build_scope(#{type => websocket, path => "/", subprotocols => ["a", "b"],
                                     state => #{pid => self()}}).
@@ -326,7 +380,21 @@ an_application_of_the_own_namespace_answers(_Config) ->
                    "    await send({'type': 'http.response.start', 'status': 204, 'headers': []})\n"
                    "    await send({'type': 'http.response.body', 'body': bytearray(b'own')})\n">>),
     {ok, {204, [], <<"own">>}} = py_asgi:run('__main__', app, #{}, <<>>),
-    ?ERROR('NameError', _) = py_asgi:run('__main__', no_such_app, #{}, <<>>).
+    ?ERROR('NameError', _) = py_asgi:run('__main__', no_such_app, #{}, <<>>),
+    %% One that cannot be hashed has a lifespan as well.
+    ok = py:exec(<<"class App(list):\n"
+                   "    async def __call__(self, scope, receive, send):\n"
+                   "        if scope['type'] == 'lifespan': scope['state']['a'] = 'of the lifespan'\n"
+                   "        for what in ('startup', 'shutdown') if scope['type'] == 'lifespan' else ():\n"
+                   "            await receive()\n"
+                   "            await send({'type': 'lifespan.%s.complete' % what})\n"
+                   "        if scope['type'] == 'http':\n"
+                   "            await send({'type': 'http.response.start', 'status': 200})\n"
+                   "            await send({'type': 'http.response.body', 'body': scope['state']['a'].encode()})\n"
+                   "unhashable = App()\n">>),
+    {ok, Pid} = py_asgi:start_link('__main__', unhashable, #{lifespan => on}),
+    {ok, {200, [], <<"of the lifespan">>}} = py_asgi:run('__main__', unhashable, #{}),
+    ok = py_asgi:stop(Pid).
 
 a_response_may_be_a_map(_Config) ->
     {ok, #{status := 200, headers := [_ | _], body := <<"Hello, /">>}} = run(hello, "/", <<>>, #{response => map}),
@@ -365,6 +433,9 @@ scopes_are_made_of_requests(_Config) ->
     #{<<"type">> := <<"websocket">>, <<"scheme">> := <<"wss">>, <<"subprotocols">> := [<<"a">>]} = WebSocket =
         py_asgi:build_scope(#{type => websocket, path => "/", scheme => https, subprotocols => ["a"]}),
     ?assertNot(is_map_key(<<"method">>, WebSocket)),
+    %% Names of headers are bytes, of which only ASCII's letters have another case.
+    #{<<"headers">> := [{<<"x", 16#c4, 255>>, <<"1">>}, {<<"xÄ"/utf8>>, <<"2">>}]} =
+        py_asgi:build_scope(#{path => "/", headers => [{<<"X", 16#c4, 255>>, <<"1">>}, {<<"XÄ"/utf8>>, <<"2">>}]}),
     ?assertError({badarg, _}, py_asgi:build_scope(#{path => "/", moon => 1})),
     ?assertError({badarg, _}, py_asgi:build_scope(#{path => "/", type => lifespan})).
 
@@ -401,7 +472,10 @@ broken_responses_are_refused(_Config) ->
     ?ERROR('TypeError', _) = With([Start, "{'type': 'http.response.body', 'body': 'str'}"]),
     Head = fun(Rest) -> With([["{'type': 'http.response.start', ", Rest, "}"], Body]) end,
     ?ERROR('ValueError', _) = Head("'status': 'OK'"),
-    ?ERROR('ValueError', _) = Head("'status': 1"),
+    [?ERROR('ValueError', _) = Head(["'status': ", Status]) || Status <- ["1", "100", "199", "1000", "'200'", "True"]],
+    %% How the body is framed is the server's affair.
+    {ok, {200, [{<<"a">>, <<"1">>}], <<"a">>}} =
+        Head("'status': 200, 'headers': [(b'Transfer-Encoding', b'chunked'), (b'a', b'1')]"),
     ?ERROR('TypeError', _) = Head("'status': 200, 'headers': [('a', b'1')]"),
     ?ERROR('ValueError', _) = Head("'status': 200, 'headers': [(b'a', b'1\\r\\nb: 2')]"),
     ?ERROR('ValueError', _) = Head("'status': 200, 'headers': [(b'a b', b'1')]").
@@ -431,6 +505,11 @@ a_body_may_come_from_a_fun(Config) ->
     {ok, {200, [], Large}} = run(echo, "/", {stream, fun() -> file:read(Fd, 100000) end}),
     ok = file:close(Fd),
     {ok, {200, [], <<>>}} = run(echo, "/", fun() -> eof end),
+    %% Nothing is not the end.
+    Gate = spawn_link(fun() -> gate([<<>>, <<"a">>, <<>>, <<>>, <<"b">>]) end),
+    {ok, {200, [], <<"ab">>}} = run(echo, "/", fun() -> Gate ! {next, self()}, receive {part, Part} -> Part end end),
+    true = unlink(Gate),
+    true = exit(Gate, kill),
     %% Nobody asks for a body that nobody reads.
     {ok, {200, _, <<"Hello, /">>}} = run(hello, "/", fun() -> error(asked) end).
 
@@ -519,6 +598,24 @@ without_credit_the_application_waits(_Config) ->
     ok = py_asgi:ack(Stream, 10),
     [{data, <<"3">>}, {data, <<"4">>}, done] = all_of(Stream).
 
+a_stream_that_never_waits_can_be_cancelled(_Config) ->
+    register_wait(),
+    {ok, WebSocket} = py_asgi:websocket(asgi_parts, ws_parts, ws_scope()),
+    {accept, none, []} = next(WebSocket),
+    ok = cancel_amid(WebSocket, {text, <<"a">>}),
+    {ok, Stream} = py_asgi:run(asgi_parts, parts, scope("/"), <<>>, #{stream => true}),
+    {start, 200, []} = next(Stream),
+    ok = cancel_amid(Stream, {data, <<"a">>}).
+
+cancel_amid(Stream, Part) ->
+    Waits = waits(),
+    Part = next(Stream),
+    ok = py_asgi:cancel(Stream),
+    Waits ! go_on,
+    <<"OSError">> = told(),
+    [] = py_test:messages(),
+    ok.
+
 an_error_in_the_middle_ends_the_stream(_Config) ->
     [{start, 200, []}, {data, <<"half">>}, ?ERROR('ValueError', _)] = all_of(stream(half_fails, "/", #{})),
     [{start, 200, []}, {data, <<"half">>}, ?ERROR('RuntimeError', _)] = all_of(stream(half, "/", #{})),
@@ -590,6 +687,35 @@ a_websocket_may_be_refused(_Config) ->
     [{close, 4000, <<"no">>}, done] = all_of(websocket(ws_refuse)),
     [{start, 401, [{<<"x-a">>, <<"1">>}]}, {data, <<"who">>}, {data, <<" are you">>}, done] = all_of(websocket(ws_deny)),
     [?ERROR('RuntimeError', _)] = all_of(websocket(silent)).
+
+broken_handshakes_are_refused(_Config) ->
+    With = fun(Messages) ->
+                   Scope = (ws_scope())#{<<"query_string">> => iolist_to_binary([lists:join(",", Messages), ","])},
+                   {ok, WebSocket} = py_asgi:websocket(asgi_parts, ws_messages, Scope),
+                   all_of(WebSocket)
+           end,
+    Accept = fun(Rest) -> ["{'type': 'websocket.accept', ", Rest, "}"] end,
+    [{accept, <<"a.b">>, []}, {close, 1000, <<>>}, done] = With([Accept("'subprotocol': 'a.b'")]),
+    [?ERROR('ValueError', _)] = With([Accept("'subprotocol': 'a\\r\\nb: c'")]),
+    [?ERROR('UnicodeEncodeError', _)] = With([Accept(["'subprotocol': '\\u20ac'"])]),
+    [?ERROR('TypeError', _)] = With([Accept("'subprotocol': b'a'")]),
+    [?ERROR('ValueError', _)] = With([Accept("'headers': [(b'a', b'1\\r\\nb: 2')]")]),
+    Deny = "{'type': 'websocket.http.response.start', 'status': 401}",
+    [{start, 401, []}, ?ERROR('RuntimeError', _)] = With([Deny, Accept("")]),
+    [{start, 401, []}, ?ERROR('RuntimeError', _)] = With([Deny, Deny]),
+    [{start, 401, []}, ?ERROR('RuntimeError', _)] = With([Deny]),
+    [?ERROR('ValueError', _)] = With(["{'type': 'websocket.http.response.start', 'status': 101}"]).
+
+nothing_comes_after_the_close(_Config) ->
+    {ok, WebSocket} = py_asgi:websocket(asgi_parts, ws_late, ws_scope(), #{credit => 0}),
+    {accept, none, []} = next(WebSocket),
+    {close, 1000, <<>>} = next(WebSocket),
+    ok = py_asgi:ack(WebSocket, 1),
+    <<"RuntimeError">> = told(),
+    done = next(WebSocket),
+    {ok, Stream} = py_asgi:run(asgi_parts, late, scope("/"), <<>>, #{stream => true, credit => 0}),
+    [{start, 200, []}, done] = all_of(Stream),
+    [] = [Message || {py_asgi, _, _} = Message <- py_test:messages()].
 
 the_client_closes_a_websocket(_Config) ->
     WebSocket = websocket(ws_echo),
@@ -666,6 +792,9 @@ a_lifespan_starts_and_stops_the_application(_Config) ->
     {ok, Pid} = py_asgi:start_link(asgi_apps, spanned),
     Started = lifespans(),
     [<<"startup">>] = lists:usort(Started),
+    %% Once in each interpreter, however many loops that has.
+    Interps = lists:usort([Interp || #{interp := Interp, number := Number} <- py_event_loop:infos(), Number =/= none]),
+    ?assertEqual(length(Interps), length(Started)),
     {ok, {200, [], <<"'hello'">>}} = py_asgi:run(asgi_apps, spanned, #{}),
     {ok, {200, [], <<"'bye'">>}} = py_asgi:run(asgi_apps, spanned, #{state => #{greeting => <<"bye">>}}),
     ok = py_asgi:stop(Pid),

@@ -20,6 +20,9 @@
          a_failing_protocol_loses_its_connection_only/1,
          a_wrong_action_is_a_failure/1,
          data_that_are_kept_stay/1,
+         data_that_are_kept_stay_after_a_failure/1,
+         whatever_a_protocol_raises_ends_its_connection/1,
+         an_ended_protocol_touches_no_other_connection/1,
          a_protocol_may_read_and_write_by_itself/1,
          signal_write_ready_writes_unasked/1]).
 -export([the_setup_code_sets_the_factory/1,
@@ -102,6 +105,60 @@ class Keeping(reactor.Protocol):
         if data[-1:] != b'.': return 'continue'
         self.write_buffer += b''.join(self.kept)
         return 'write_pending'
+
+class KeepingAll(Telling):
+    'Keeps what it gets, and fails then.'
+    kept = []
+
+    def data_received(self, data):
+        self.kept.append(data)
+        raise ValueError('on purpose')
+
+def kept():
+    kept = [bytes(data) for data in KeepingAll.kept]
+    KeepingAll.kept.clear()
+    return kept
+
+class Raising(Telling):
+    'Raises what its client says, and where.'
+    where = None
+
+    def data_received(self, data):
+        where, name = bytes(data).decode().split()
+        self.where, self.error = where, eval(name, {'asyncio': __import__('asyncio'), 'erlang': erlang})
+        return self.act('data_received', 'close' if where == 'connection_lost' else 'write_pending')
+
+    def write_ready(self):
+        return self.act('write_ready', 'read_pending')
+
+    def connection_lost(self):
+        super().connection_lost()
+        self.act('connection_lost', None)
+
+    def act(self, where, action):
+        if where == self.where: raise self.error('on purpose')
+        return action
+
+class Lingering(Telling):
+    'Is known after its end.'
+    all = []
+
+    def connection_made(self, fd, client_info):
+        self.all.append(self)
+        super().connection_made(fd, client_info)
+
+def use_ended():
+    'What the first of two does to the second one.'
+    ended, other = Lingering.all
+    Lingering.all.clear()
+    assert ended.fd == -1 and not reactor.signal_write_ready(ended.fd)
+    done = []
+    for fd in (-1, other.fd):
+        ended.fd = fd
+        for use in (ended.read, lambda: ended.write(b'x'), ended.close):
+            try: done.append(use())
+            except OSError as error: assert 'has ended' in str(error), error
+    return done
 
 class Raw(reactor.Protocol):
     'Does it all by itself; never reads more than three bytes at once.'
@@ -343,6 +400,46 @@ data_that_are_kept_stay(_Config) ->
     <<"abdeg.">> = receive_bytes(Client, 6),
     ok = py_reactor_context:stop(Context).
 
+data_that_are_kept_stay_after_a_failure(_Config) ->
+    Context = context('KeepingAll'),
+    [begin
+         Client = served(Context),
+         [<<"made">>, Fd, _] = told(),
+         ok = gen_tcp:send(Client, Data),
+         [<<"lost">>, Fd] = told()
+     end || Data <- [<<"abc">>, <<"xyz">>]],
+    {ok, [<<"abc">>, <<"xyz">>]} = py_event_loop:run(reactor_protocols, kept, []),
+    ok = py_reactor_context:stop(Context).
+
+whatever_a_protocol_raises_ends_its_connection(_Config) ->
+    Context = context('Raising'),
+    Wishes = [[Where, $\s, Name] || Where <- ["data_received", "write_ready", "connection_lost"],
+                                    Name <- ["ValueError", "asyncio.CancelledError", "SystemExit", "erlang.Cancelled"]],
+    [begin
+         Client = served(Context),
+         [<<"made">>, Fd, _] = told(),
+         ok = gen_tcp:send(Client, Wish),
+         [<<"lost">>, Fd] = told(),
+         true = is_closed(Client)
+     end || Wish <- Wishes],
+    Failed = length(Wishes),
+    {ok, #{failed := Failed, connections := 0}} = py_reactor_context:stats(Context),
+    ok = py_reactor_context:stop(Context).
+
+an_ended_protocol_touches_no_other_connection(_Config) ->
+    Context = context('Lingering'),
+    Client = served(Context),
+    [<<"made">>, Fd, _] = told(),
+    ok = gen_tcp:close(Client),
+    [<<"lost">>, Fd] = told(),
+    0 = connections(Context),
+    Other = served(Context),
+    [<<"made">>, _, _] = told(),
+    {ok, []} = py_event_loop:run(reactor_protocols, use_ended, []),
+    <<"abc">> = ask(Other, <<"abc">>),
+    1 = connections(Context),
+    ok = py_reactor_context:stop(Context).
+
 a_protocol_may_read_and_write_by_itself(_Config) ->
     Context = context('Raw'),
     Client = served(Context),
@@ -403,6 +500,12 @@ contexts_that_do_not_start_are_errors(_Config) ->
     ?ERROR('ValueError', _) = py_reactor_context:start_link(failing, Other),
     {ok, Context} = py_reactor_context:start_link(fits, Fits),
     ok = py_reactor_context:stop(Context),
+    %% It is about the loop, which may be another one.
+    {ok, Loop} = py_web:main_loop(),
+    {ok, Main} = py_reactor_context:start_link(fits, worker, #{loop => Loop}),
+    ok = py_reactor_context:stop(Main),
+    ?ERROR('ValueError', _) = py_reactor_context:start_link(failing, owngil, #{loop => Loop}),
+    ?ERROR('ValueError', _) = py_reactor_context:start_link(failing, owngil, #{loop => make_ref()}),
     [] = py_test:messages().
 
 connections_are_limited(_Config) ->

@@ -19,10 +19,14 @@
          aiohttp_serves_a_websocket/1,
          websockets_serves_over_tls/1]).
 -export([erlang_asks_uvicorn/1]).
+-export([the_example_refuses_what_may_hide_a_request/1,
+         the_example_ends_each_body_where_it_ends/1]).
 
 suite() -> [{timetrap, {minutes, 5}}].
 
-all() -> [{group, in_a_request}, {group, as_a_task}].
+all() ->
+    [{group, in_a_request}, {group, as_a_task},
+     the_example_refuses_what_may_hide_a_request, the_example_ends_each_body_where_it_ends].
 
 groups() ->
     Cases = [uvicorn_serves_http, uvicorn_serves_https, uvicorn_serves_a_websocket,
@@ -151,3 +155,140 @@ aiohttp_serves_a_websocket(Config) ->
 
 websockets_serves_over_tls(Config) ->
     web_case(websockets_both, [websockets], [certificate(Config)], Config).
+
+%%% examples/http_server
+
+%% Its port; the applications are those of http_apps/0.
+example(Config) ->
+    %% It is beside the tests' source, if at all.
+    Source = proplists:get_value(source, ?MODULE:module_info(compile), ""),
+    File = filename:join([filename:dirname(Source), "..", "..", "examples", "http_server"]),
+    case file:read_file(File) of
+        {ok, Script} -> loaded(Script, filename:join(proplists:get_value(priv_dir, Config), "http_server.erl"));
+        {error, enoent} -> throw({skip, "there are no examples"})
+    end,
+    Dirs = [py_test:write_module(Config, Name, App) || {Name, App} <- http_apps()],
+    ok = py_import:add_path(hd(Dirs)),
+    {ok, Listen} = http_server:listen(0),
+    {ok, [{send_timeout, 60000}, {send_timeout_close, true}]} = inet:getopts(Listen, [send_timeout, send_timeout_close]),
+    _ = spawn_link(fun() -> http_server:accept(Listen) end),
+    {ok, Port} = inet:port(Listen),
+    {Listen, Port}.
+
+loaded(Script, File) ->
+    [<<"#!", _/binary>>, Source] = binary:split(Script, <<"\n">>),
+    ok = file:write_file(File, Source),
+    {ok, http_server, Code} = compile:file(File, [binary, export_all, nowarn_export_all]),
+    {module, http_server} = code:load_binary(http_server, File, Code).
+
+http_apps() ->
+    [{http_wsgi, <<"
+ANSWERS = {
+    '/none': ('204 No Content', [], []), '/same': ('304 Not Modified', [('Content-Length', '3')], []),
+    '/more': ('200 OK', [('Content-Length', '3')], [b'abc', b'def']),
+    '/less': ('200 OK', [('Content-Length', '6')], [b'abc']),
+    '/two': ('200 OK', [('Content-Length', '3'), ('content-length', '3')], [b'abc']),
+    '/bad': ('200 OK', [('Content-Length', '+3')], [b'abc']),
+    '/plain': ('200 OK', [], [b'abc']),
+}
+
+def app(environ, start_response):
+    status, headers, parts = ANSWERS[environ['PATH_INFO']]
+    start_response(status, headers)
+    return parts
+">>},
+     {http_asgi, <<"
+ANSWERS = {
+    '/none': (204, [], b''), '/same': (304, [(b'Content-Length', b'3')], b''),
+    '/more': (200, [(b'Content-Length', b'3')], b'abcdef'), '/less': (200, [(b'Content-Length', b'6')], b'abc'),
+    '/two': (200, [(b'Content-Length', b'3'), (b'content-length', b'3')], b'abc'),
+    '/bad': (200, [(b'Content-Length', b'+3')], b'abc'),
+    '/plain': (200, [(b'Transfer-Encoding', b'chunked')], b'abc'),
+}
+
+async def app(scope, receive, send):
+    if scope['path'] == '/echo':
+        body, message = b'', {'more_body': True}
+        while message['more_body']:
+            message = await receive()
+            if message['type'] != 'http.request': return
+            body += message['body']
+        answer = 200, [(b'Content-Length', b'%d' % len(body))], body
+    else:
+        answer = ANSWERS[scope['path']]
+    await send({'type': 'http.response.start', 'status': answer[0], 'headers': answer[1]})
+    await send({'type': 'http.response.body', 'body': answer[2]})
+">>}].
+
+%% All that comes until the server ends the connection.
+ask(Port, Request) ->
+    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}]),
+    ok = gen_tcp:send(Socket, Request),
+    answer(Socket, []).
+
+answer(Socket, Parts) ->
+    case gen_tcp:recv(Socket, 0, 60000) of
+        {ok, Part} -> answer(Socket, [Parts, Part]);
+        {error, Reason} when Reason =:= closed; Reason =:= econnreset ->
+            ok = gen_tcp:close(Socket),
+            iolist_to_binary(Parts)
+    end.
+
+refusal(Status) ->
+    <<"HTTP/1.1 ", Status/binary, "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n">>.
+
+the_example_refuses_what_may_hide_a_request(Config) ->
+    {Listen, Port} = example(Config),
+    Buffer = 2048,
+    ok = inet:setopts(Listen, [{buffer, Buffer}]),
+    Post = fun(Headers, Body) ->
+                   ask(Port, ["POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n",
+                              [[Header, "\r\n"] || Header <- Headers], "\r\n", Body])
+           end,
+    Chunked = fun(Body) -> Post(["Transfer-Encoding: chunked"], Body) end,
+    Echo = <<"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc">>,
+    %% These are as they should be.
+    [?assertEqual(Echo, Answer)
+     || Answer <- [Post(["Content-Length: 3"], "abc"), Post(["content-length: 003"], "abc"),
+                   Chunked("3\r\nabc\r\n0\r\n\r\n"), Chunked("03;a=b\r\nabc\r\n0\r\nX: 1\r\nY: 2\r\n\r\n"),
+                   Chunked("1 \r\na\r\n2\r\nbc\r\n0\r\n\r\n"), Post(["Transfer-Encoding: Chunked"], "3\r\nabc\r\n0\r\n\r\n")]],
+    Bad = refusal(<<"400 Bad Request">>),
+    [?assertEqual({What, Bad}, {What, Answer()})
+     || {What, Answer} <-
+            [{both, fun() -> Post(["Content-Length: 3", "Transfer-Encoding: chunked"], "0\r\n\r\n") end},
+             {two_lengths, fun() -> Post(["Content-Length: 3", "Content-Length: 3"], "abc") end},
+             {two_encodings, fun() -> Post(["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"], "0\r\n\r\n") end},
+             {two_hosts, fun() -> Post(["Host: y"], "") end},
+             {no_host, fun() -> ask(Port, "GET /echo HTTP/1.1\r\n\r\n") end},
+             {old_version, fun() -> ask(Port, "POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n") end},
+             {many_headers, fun() -> Post([["X: ", integer_to_list(N)] || N <- lists:seq(1, 99)], "") end}]
+            ++ [{Length, fun() -> Post([["Content-Length: ", Length]], "abc") end}
+                || Length <- ["+3", "-0", "3, 3", "0x3", "3a", "1234567890123456"]]
+            ++ [{Encoding, fun() -> Post([["Transfer-Encoding: ", Encoding]], "3\r\nabc\r\n0\r\n\r\n") end}
+                || Encoding <- ["gzip, chunked", "identity", "chunked, chunked"]]
+            ++ [{Line, fun() -> Chunked([Line, "abc\r\n0\r\n\r\n"]) end}
+                || Line <- ["+3\r\n", "-3\r\n", "0x3\r\n", "3 x\r\n", "3\n", "3;\r\r\n", "\r\n", "0000000000000003\r\n",
+                            ["3;", lists:duplicate(2 * Buffer, $a), "\r\n"]]]
+            ++ [{no_line_break, fun() -> Chunked("3\r\nabcXX0\r\n\r\n") end},
+                {bare_line_feed, fun() -> Chunked("3\r\nabc\r\n0\r\nX: 1\n\r\n") end},
+                %% Its last piece looks like the empty line at the end.
+                {long_trailer, fun() -> Chunked(["3\r\nabc\r\n0\r\n", lists:duplicate(2 * Buffer, $a), "\r\n\r\n"]) end},
+                {many_trailers, fun() -> Chunked(["3\r\nabc\r\n0\r\n", lists:duplicate(101, "X: 1\r\n"), "\r\n"]) end}]],
+    ok = gen_tcp:close(Listen).
+
+the_example_ends_each_body_where_it_ends(Config) ->
+    {Listen, Port} = example(Config),
+    Get = fun(Path) -> ["GET ", Path, " HTTP/1.1\r\nHost: x\r\n\r\n"] end,
+    Last = fun(Path) -> ["GET ", Path, " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"] end,
+    Chunks = "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    [begin
+         Ask = fun(Request) -> ask(Port, Request) end,
+         ?assertEqual(iolist_to_binary(["HTTP/1.1 ", None, "\r\n\r\nHTTP/1.1 ", Same, "\r\nContent-Length: 3\r\n\r\n",
+                                        "HTTP/1.1 200 OK\r\n", Chunks]),
+                      Ask([Get([Below, "/none"]), Get([Below, "/same"]), Last([Below, "/plain"])])),
+         %% The server closes, though nobody asked for that.
+         ?assertEqual(<<"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc">>, Ask(Get([Below, "/more"]))),
+         ?assertEqual(<<"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc">>, Ask(Get([Below, "/less"]))),
+         [?assertEqual(refusal(<<"500 Internal Server Error">>), Ask(Get([Below, Path]))) || Path <- ["/two", "/bad"]]
+     end || {Below, None, Same} <- [{"", "204 ", "304 "}, {"/wsgi", "204 No Content", "304 Not Modified"}]],
+    ok = gen_tcp:close(Listen).

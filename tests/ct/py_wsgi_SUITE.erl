@@ -26,6 +26,7 @@
          files_are_wrapped/1,
          iterables_are_closed/1,
          broken_heads_are_refused/1,
+         no_more_is_sent_than_was_announced/1,
          wsgi_errors_is_written_to/1]).
 -export([a_response_comes_in_messages/1,
          messages_go_to_another_process/1,
@@ -92,6 +93,12 @@ def text(environ, start_response):
 def head(environ, start_response):
     start_response(*environ['test.head'])
     return [b'body']
+
+def announces(environ, start_response):
+    write = start_response('200 OK', [('content-length', environ['test.length'])])
+    write(b'ab')
+    yield b''
+    yield b'c'
 
 def twice(environ, start_response):
     start_response('200 OK', [])
@@ -296,7 +303,13 @@ environs_are_made_of_requests(_Config) ->
     #{<<"PATH_INFO">> := <<"/apple">>} = py_wsgi:build_environ(#{path => "/apple", root_path => "/app"}),
     #{<<"PATH_INFO">> := <<>>} = py_wsgi:build_environ(#{path => "/app", root_path => "/app"}),
     ?assertError({badarg, _}, py_wsgi:build_environ(#{})),
-    <<"'/a b'">> = told(<<"environ['PATH_INFO']">>, #{path => <<"/a%20b">>}).
+    <<"'/a b'">> = told(<<"environ['PATH_INFO']">>, #{path => <<"/a%20b">>}),
+    %% Names are bytes, of which only ASCII's letters have another case.
+    #{<<"HTTP_Xä"/utf8>> := <<"1">>} = py_wsgi:build_environ(#{path => "/", headers => [{<<"x", 16#e4>>, <<"1">>}]}),
+    <<"'1'">> = told(<<"environ['HTTP_X\\xe4\\xdf']">>, #{path => "/", headers => [{<<"X", 16#e4, 16#df>>, <<"1">>}]}),
+    %% A dot makes no term of it.
+    <<"'ä'"/utf8>> = told(<<"environ['HTTP_WSGI.X']">>, #{path => "/", headers => [{<<"Wsgi.X">>, <<16#e4>>}]}),
+    ?ERROR('TypeError', _) = run(hello, #{<<"HTTP_A.B">> => self()}).
 
 bytes_of_the_environ_are_latin_1(_Config) ->
     <<"b'/\\xc3\\xa4\\xff'">> = told(<<"environ['PATH_INFO'].encode('latin-1')">>, #{path => <<"/%C3%a4%ff">>}),
@@ -375,6 +388,8 @@ the_input_may_come_from_a_fun(Config) ->
     {ok, {_, [{<<"Content-Length">>, <<"1000000">>}], Large}} =
         run(echo, #{path => "/"}, {stream, fun() -> file:read(Fd, 50000) end}, #{}),
     ok = file:close(Fd),
+    %% Nothing is not the end.
+    {ok, {_, _, <<"ab">>}} = run(echo, #{path => "/"}, parts([<<>>, <<"a">>, [], <<>>, <<"b">>, <<>>]), #{}),
     %% Nobody asks for a body that nobody reads.
     {ok, {_, _, <<"Hello, /">>}} = run(hello, #{path => "/"}, fun() -> error(asked) end, #{}).
 
@@ -452,6 +467,18 @@ broken_heads_are_refused(_Config) ->
     ?ERROR('ValueError', _) = Head(<<"200 OK">>, [{<<>>, <<"1">>}]),
     ?ERROR('ValueError', _) = Head(<<"200 OK">>, [{<<"Connection">>, <<"close">>}]),
     ?ERROR('UnicodeEncodeError', _) = Head(<<"200 OK">>, [{<<"A">>, <<"€"/utf8>>}]).
+
+no_more_is_sent_than_was_announced(_Config) ->
+    Announce = fun(Length) -> run(announces, #{<<"test.length">> => Length}) end,
+    [{ok, {_, _, <<"abc">>}} = Announce(Length) || Length <- [<<"3">>, <<"4">>]],
+    [?ERROR('ValueError', <<"the WSGI application wrote or yielded more", _/binary>>) = Announce(Length)
+     || Length <- [<<"2">>, <<"1">>, <<"0">>]],
+    [?ERROR('ValueError', <<"a response has one Content-Length", _/binary>>) = Announce(Length)
+     || Length <- [<<"+3">>, <<"3, 3">>, <<>>]],
+    ?ERROR('ValueError', <<"a response has one Content-Length", _/binary>>) =
+        run(head, #{<<"test.head">> => {<<"200 OK">>, [{<<"Content-Length">>, <<"4">>}, {<<"content-length">>, <<"4">>}]}}),
+    {ok, Stream} = run(announces, #{<<"test.length">> => <<"2">>}, #{stream => true}),
+    [{start, _, _}, {data, <<"ab">>}, ?ERROR('ValueError', _)] = all_of(Stream).
 
 wsgi_errors_is_written_to(_Config) ->
     Leader = spawn_link(fun() -> collect([]) end),

@@ -585,7 +585,6 @@ ERL_NIF_TERM epy_loop_new(ErlNifEnv *env, ERL_NIF_TERM number)
     ERL_NIF_TERM term = enif_make_resource(env, loop->resource);
     /* The process is calling, so it lives. */
     (void)enif_monitor_process(env, loop->resource, &loop->owner, NULL);
-    epy_loop_wake(env, loop); /* Python's loop is there when code of Python's asks for it */
     epy_loop_put(loop);
     return enif_make_tuple2(env, epy_atom.ok, term);
 }

@@ -265,7 +265,8 @@ def spawn_task(coro: Coroutine[Any, Any, Any], *, name: Optional[str] = None) ->
     """Starts a task that nobody has to wait for; an exception that nobody fetches is logged.
 
     It runs on the loop that runs on this thread, and is returned.  Elsewhere it runs on the loop
-    that Erlang drives in this interpreter, and None is returned.  RuntimeError if there is neither.
+    that Erlang drives in this interpreter, and None is returned.  That loop is made for its first task
+    from Erlang; RuntimeError if there is none yet.
     """
     if not coroutines.iscoroutine(coro):
         raise TypeError(f"spawn_task() takes a coroutine, not {coro!r}")

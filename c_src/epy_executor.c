@@ -350,6 +350,12 @@ static epy_request *next_request(epy_group *group)
     return n ? EPY_CONTAINER(n, epy_request, node) : NULL;
 }
 
+/* The turns of loops stay on one thread: it is a stand-in that parks, when it next looks for work. */
+static bool stays(const epy_executor *ex)
+{
+    return ex->home && ex->group->loops;
+}
+
 /* Until the group is closed. */
 static void loop(epy_executor *ex)
 {
@@ -357,7 +363,7 @@ static void loop(epy_executor *ex)
     unsigned served = 0;
     epy_idle_heat(&group->idle);
     while (epy_group_is_open(group)) {
-        if (!ex->home && surplus(group)) {
+        if (!stays(ex) && surplus(group)) {
             park(ex);
             continue;
         }

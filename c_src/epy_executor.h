@@ -55,8 +55,7 @@ struct epy_executor {
     ErlNifEnv *message_env;      /* the thread's, owned, or NULL: see epy_send.c */
     char *output;                /* the thread's, owned: what was printed of a line; or NULL */
     size_t output_size;
-    bool home;                   /* constant: the first of its group, which does not park: the turns of
-                                    a loop stay on its thread */
+    bool home;                   /* constant: the first of its group */
     atomic_bool away;            /* waits in a callback, so does not serve; the thread's */
 };
 

@@ -76,6 +76,7 @@ epy_group *epy_group_open(epy_interp *interp, epy_pool *pool, int wanted, bool f
     group->interp = interp;
     group->pool = pool;
     group->fixed = fixed;
+    group->loops = false;
     atomic_store(&group->wanted, wanted);
     atomic_store(&group->replaced, 0);
     atomic_store(&group->bound, 0);

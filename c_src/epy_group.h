@@ -26,6 +26,8 @@ struct epy_group {
     epy_interp *interp;          /* constant while not FREE */
     epy_pool *pool;              /* constant while not FREE; NULL: of a context */
     bool fixed;                  /* constant while not FREE: one thread, never a stand-in */
+    bool loops;                  /* the same: event loops have their turns here, by the first
+                                    executor when that can */
     epy_queue queue;             /* of requests that need a slot */
     epy_queue riders;            /* of those that need none */
     epy_idle idle;               /* executors without work */

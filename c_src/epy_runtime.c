@@ -307,6 +307,14 @@ static epy_interp *async_interp(const epy_plan *plan, int n)
                                 : &runtime.slots[0];
 }
 
+static epy_group *open_for_loops(epy_interp *interp, epy_pool *pool)
+{
+    epy_group *group = open_on(interp, pool, 1, false);
+    if (group)
+        group->loops = true; /* before any executor has been started */
+    return group;
+}
+
 /* Puts a group on this interpreter to this place, one that is further back or a new one. */
 static int place_async_group(epy_pool *pool, int place, epy_interp *interp)
 {
@@ -314,7 +322,7 @@ static int place_async_group(epy_pool *pool, int place, epy_interp *interp)
     while (from < count && atomic_load(&pool->groups[from])->interp != interp)
         from++;
     if (from == count)
-        r = add_to_pool(pool, open_on(interp, pool, 1, false));
+        r = add_to_pool(pool, open_for_loops(interp, pool));
     if (r < 0 || from == place)
         return r;
     epy_group *other = atomic_load(&pool->groups[place]);

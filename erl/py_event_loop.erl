@@ -17,6 +17,7 @@
 
 -export([run/3, run/4, create_task/3, create_task/4, await/1, await/2, cancel/1]).
 -export([spawn_task/3, spawn_task/4, run_async/2, get_loop/0, get_loop/1]).
+-export([loop/1]).
 -export([start_link/0, start_link/1, stop/1]).
 -export([start_default/1, application_stops/1, forget/0, infos/0]).
 -export([tasks/2, gather/2, stream/4, collect/1, forward/5]).
@@ -132,10 +133,12 @@ checked_task(Module, Function, Args, Options, Keys) ->
 options({opts, _} = Options) -> Options;
 options(Options) -> {opts, Options}.
 
+%% @private The loop that these options name, else the one of the calling process.
+-spec loop(map()) -> loop().
 loop(#{loop := Loop}) when is_reference(Loop) -> known(Loop);
 loop(#{loop := Pid}) when is_pid(Pid) -> allowed(get_loop(Pid));
 loop(#{loop := next}) -> allowed(next());
-loop(#{loop := Other}) -> py_args:refuse('TypeError', "a loop is a reference or a process, not ~tP", [Other, 10]);
+loop(#{loop := Other}) -> py_args:refuse('TypeError', "a loop is a reference, a process or next, not ~tP", [Other, 10]);
 loop(#{}) -> allowed(get_loop()).
 
 known(Loop) ->

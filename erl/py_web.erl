@@ -185,15 +185,12 @@ own_object(Name) ->
 
 %% The loop for an application: of the option, else of the calling process.
 -spec loop(map(), App :: [term()]) -> py_event_loop:loop().
-loop(#{loop := Loop}, _App) when is_reference(Loop) -> Loop;
-loop(#{loop := Pid}, _App) when is_pid(Pid) -> allowed(py_event_loop:get_loop(Pid));
-loop(#{loop := next}, _App) -> allowed(py_event_loop_pool:get_loop());
-loop(#{loop := Other}, _App) ->
-    py_args:refuse('TypeError', "a loop is a reference, a process or next, not ~tP", [Other, 10]);
+loop(#{loop := _} = Options, _App) ->
+    py_event_loop:loop(Options);
 loop(#{}, [Module | _]) ->
     case is_elsewhere(Module) of
         true -> allowed(main_loop());
-        false -> allowed(py_event_loop:get_loop())
+        false -> py_event_loop:loop(#{})
     end.
 
 allowed({ok, Loop}) -> Loop;

@@ -9,6 +9,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([an_application_answers/1,
+         the_application_runs_on_the_loop_that_is_named/1,
          an_application_of_the_own_namespace_answers/1,
          a_response_may_be_a_map/1,
          scopes_have_what_the_specification_wants/1,
@@ -57,10 +58,7 @@ suite() -> [{timetrap, {minutes, 5}}].
 all() -> py_test:cases(?MODULE).
 
 init_per_suite(Config) ->
-    Started = py_test:start(Config),
-    _ = py_test:write_module(Config, asgi_apps, source()),
-    _ = py_test:write_module(Config, asgi_parts, parts_source()),
-    [{modules, filename:join(proplists:get_value(priv_dir, Config), "modules")} | Started].
+    py_test:start_with(Config, [{asgi_apps, source()}, {asgi_parts, parts_source()}]).
 
 end_per_suite(Config) -> py_test:stop(Config).
 
@@ -366,6 +364,11 @@ waits() ->
     receive {waits, Pid} -> Pid after 60000 -> error({does_not_wait, py_test:messages()}) end.
 
 %%% Requests
+
+the_application_runs_on_the_loop_that_is_named(_Config) ->
+    {ok, Loop} = py_event_loop:get_loop(),
+    [{ok, {200, _, _}} = run(hello, "/", <<>>, #{loop => Named}) || Named <- [Loop, next, next]],
+    [] = py_test:messages().
 
 an_application_answers(_Config) ->
     Response = {ok, {200, [{<<"content-type">>, <<"text/plain">>}, {<<"x-twice">>, <<"1">>}, {<<"x-twice">>, <<"2">>}],

@@ -12,7 +12,7 @@
 %% timed_out/2 and stuck/2 make it again.
 -module(py_test).
 
--export([cases/1, start/1, stop/1, restart/1, restore/0]).
+-export([cases/1, start/1, start_with/2, stop/1, restart/1, restore/0]).
 -export([mode/0, variant/0, shared_mode/0, only_in_shared_modes/0, sanitizer/1, fewer/1]).
 -export([through/1, define/1, write_module/3]).
 -export([worker/0, workers_apart/1, run/2, start/2, answer/1, answer/2, end_worker/1, kill/1]).
@@ -50,6 +50,13 @@ start(Config) ->
     ok = application:set_env(erlang_python, max_concurrent, ?MAX_CONCURRENT),
     {ok, _} = application:ensure_all_started(erlang_python),
     Config.
+
+%% Also writes modules of Python's for all cases.  Each adds their directory to the paths, which a
+%% restart of the application forgets.
+start_with(Config, Modules) ->
+    Started = start(Config),
+    [Dir | _] = [write_module(Config, Name, Source) || {Name, Source} <- Modules],
+    [{modules, Dir} | Started].
 
 stop(Config) ->
     release_for_good(),

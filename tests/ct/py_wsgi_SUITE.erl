@@ -47,10 +47,7 @@ suite() -> [{timetrap, {minutes, 5}}].
 
 all() -> py_test:cases(?MODULE).
 
-init_per_suite(Config) ->
-    Started = py_test:start(Config),
-    _ = py_test:write_module(Config, wsgi_apps, source()),
-    [{modules, filename:join(proplists:get_value(priv_dir, Config), "modules")} | Started].
+init_per_suite(Config) -> py_test:start_with(Config, [{wsgi_apps, source()}]).
 
 end_per_suite(Config) -> py_test:stop(Config).
 

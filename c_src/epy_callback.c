@@ -6,6 +6,7 @@
 #include "epy_call.h"
 #include "epy_convert.h"
 #include "epy_error.h"
+#include "epy_group.h"
 #include "epy_interrupt.h"
 #include "epy_mode.h"
 #include "epy_stats.h"
@@ -132,12 +133,8 @@ static void refuse_rest(epy_frame *f)
     epy_fnode *nested;
     while ((nested = epy_frame_take_rest(f))) {
         epy_request *req = EPY_CONTAINER(nested, epy_request, nested);
-        if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE)) {
+        if (epy_group_refuse(NULL, req, epy_atom.cancelled))
             epy_event_count(EPY_REFUSED);
-            epy_event_reply(epy_request_reply(
-                NULL, req, epy_error_term(req->env, epy_atom.cancelled)));
-        }
-        epy_request_free(req);
     }
 }
 

@@ -176,14 +176,16 @@ static bool is_wanted(const epy_group *group, const epy_request *req)
     return epy_runtime_is_running() && epy_group_is(group, req->group_life);
 }
 
-static void refuse(ErlNifEnv *env, epy_request *req, ERL_NIF_TERM reason)
+bool epy_group_refuse(ErlNifEnv *env, epy_request *req, ERL_NIF_TERM reason)
 {
-    if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE)) {
+    bool refused = epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE);
+    if (refused) {
         if (req->slot)
             epy_semaphore_end(env, req->number, false);
         epy_event_reply(epy_request_reply(env, req, epy_error_term(req->env, reason)));
     }
     epy_request_free(req);
+    return refused;
 }
 
 static epy_request *pop(epy_queue *queue)
@@ -201,7 +203,7 @@ static void refuse_all(ErlNifEnv *env, epy_group *group, epy_queue *queue, ERL_N
             return;
         }
         epy_event_count(EPY_REFUSED);
-        refuse(env, req, reason);
+        (void)epy_group_refuse(env, req, reason); /* false: it was cancelled */
     }
 }
 
@@ -229,7 +231,7 @@ static bool sift(epy_request *req)
     if (!is_too_old(req))
         return false;
     epy_event_count(EPY_OVERLOADED);
-    refuse(NULL, req, epy_semaphore_overloaded(req->env));
+    (void)epy_group_refuse(NULL, req, epy_semaphore_overloaded(req->env)); /* as above */
     return true;
 }
 

@@ -88,6 +88,9 @@ EPY_ANY bool epy_group_first_is_admitted(epy_group *group);
  * Those that stay keep their order but towards requests that come meanwhile. */
 EPY_NOGIL void epy_group_sweep(epy_group *group);
 
+/* Ends a request that was taken off its queue with {error, Reason}.  False: it was cancelled before. */
+EPY_ANY bool epy_group_refuse(ErlNifEnv *env, epy_request *req, ERL_NIF_TERM reason);
+
 /* Ends all requests that are queued with {error, Reason}. */
 EPY_ANY void epy_group_refuse_queued(ErlNifEnv *env, epy_group *group, ERL_NIF_TERM reason);
 

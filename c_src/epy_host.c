@@ -229,7 +229,7 @@ static void start(host *h, epy_request *req)
         epy_request_free(req); /* cancelled before it began */
         return;
     }
-    if (atomic_load(&h->loop->closing)) { /* who cancels all has looked already */
+    if (epy_loop_is_closing(h->loop)) { /* who cancels all has looked already */
         epy_loop_end_task(req, cancelled(req).term, true);
         return;
     }
@@ -297,7 +297,7 @@ static PyObject *get_armed(PyObject *o, void *unused)
 static PyObject *get_closing(PyObject *o, void *unused)
 {
     (void)unused;
-    return PyBool_FromLong(atomic_load(&((host *)o)->loop->closing));
+    return PyBool_FromLong(epy_loop_is_closing(((host *)o)->loop));
 }
 
 static int host_traverse(PyObject *o, visitproc visit, void *arg)
@@ -442,7 +442,7 @@ static void report(epy_interp *interp, PyObject *what)
 bool epy_host_turn(epy_interp *interp, epy_loop *loop, uint64_t *next_ns)
 {
     bool again = false;
-    if (!loop->object && (atomic_load(&loop->closing) || make_loop(interp, loop) < 0)) {
+    if (!loop->object && (epy_loop_is_closing(loop) || make_loop(interp, loop) < 0)) {
         if (PyErr_Occurred())
             report(interp, Py_None);
         finish(loop);

@@ -108,13 +108,12 @@ static void ask(epy_loop *loop)
     ErlNifPid hears = loop->hears;
     pthread_mutex_unlock(&loop->lock);
     ErlNifEnv *env = enif_alloc_env();
+    ERL_NIF_TERM message = enif_make_tuple2(env, epy_atom.py_loop,
+                                            enif_make_resource(env, loop->resource));
     /* Fails when that process is gone, whose end is made up for by owner_down(). */
-    if (!enif_send(NULL, &hears, env,
-                   enif_make_tuple2(env, epy_atom.py_loop, enif_make_resource(env, loop->resource))) &&
+    if (!enif_send(NULL, &hears, env, message) &&
         enif_whereis_pid(NULL, epy_atom.py_async, &hears))
-        (void)enif_send(NULL, &hears, env,
-                        enif_make_tuple2(env, epy_atom.py_loop,
-                                         enif_make_resource(env, loop->resource)));
+        (void)enif_send(NULL, &hears, env, message);
     enif_free_env(env);
 }
 
@@ -224,18 +223,17 @@ static void begin_closing(epy_loop *loop)
 {
     uint64_t none = 0;
     (void)atomic_compare_exchange_strong(&loop->closing_ns, &none, epy_now_ns());
-    atomic_store(&loop->closing, true);
 }
 
-static bool is_closing(epy_loop *loop)
+bool epy_loop_is_closing(epy_loop *loop)
 {
-    return atomic_load(&loop->closing);
+    return atomic_load(&loop->closing_ns) != 0;
 }
 
 bool epy_loop_admits(ErlNifEnv *env, epy_loop *loop, ERL_NIF_TERM *refusal)
 {
     int waiting = atomic_load_explicit(&loop->waiting, memory_order_relaxed);
-    if (is_closing(loop)) {
+    if (epy_loop_is_closing(loop)) {
         *refusal = epy_atom.no_loop;
         return false;
     }
@@ -270,13 +268,9 @@ epy_request *epy_loop_next_cancel(epy_loop *loop)
 static void refuse_tasks(ErlNifEnv *env, epy_loop *loop)
 {
     epy_request *req;
-    while ((req = epy_loop_next_task(loop))) {
-        if (epy_request_move(req, EPY_REQ_QUEUED, EPY_REQ_DONE)) {
+    while ((req = epy_loop_next_task(loop)))
+        if (epy_group_refuse(env, req, epy_atom.cancelled))
             epy_event_count(EPY_REFUSED);
-            epy_event_reply(epy_request_reply(env, req, epy_error_term(req->env, epy_atom.cancelled)));
-        }
-        epy_request_free(req);
-    }
 }
 
 static bool is_closed(epy_loop *loop)
@@ -301,7 +295,7 @@ static void cancel(ErlNifEnv *env, epy_request *req)
     epy_loop_keep(loop); /* the request may be gone before we are done */
     epy_queue_push(&loop->cancels, &req->interrupt.node);
     epy_loop_wake(env, loop);
-    if (is_closing(loop) && is_closed(loop))
+    if (epy_loop_is_closing(loop) && is_closed(loop))
         drop_cancels(loop); /* no turn might ever look again */
     epy_loop_put(loop);
 }
@@ -316,7 +310,7 @@ void epy_loop_submit(ErlNifEnv *env, epy_request *req)
     atomic_fetch_add(&loop->waiting, 1);
     epy_queue_push(&loop->tasks, &req->node);
     epy_loop_wake(env, loop);
-    if (is_closing(loop) && is_closed(loop))
+    if (epy_loop_is_closing(loop) && is_closed(loop))
         refuse_tasks(env, loop); /* no turn might ever look again */
     epy_loop_put(loop);
 }
@@ -340,7 +334,7 @@ bool epy_loop_move_to_main(epy_request *req)
     pthread_mutex_lock(&list_lock);
     epy_loop *to = NULL; /* the oldest; one that does not close yet is kept by the list */
     for (epy_loop *l = loops; l; l = l->next)
-        if (l != from && l->group->interp->id == 0 && !is_closing(l))
+        if (l != from && l->group->interp->id == 0 && !epy_loop_is_closing(l))
             to = l;
     if (to)
         epy_loop_keep(to);
@@ -664,6 +658,6 @@ ERL_NIF_TERM epy_loop_info(ErlNifEnv *env, ERL_NIF_TERM term)
     put(env, &map, "tasks", enif_make_int(env, atomic_load(&loop->running)));
     put(env, &map, "started", enif_make_uint64(env, atomic_load(&loop->started)));
     put(env, &map, "turns", enif_make_uint64(env, atomic_load(&loop->turns)));
-    put(env, &map, "closing", is_closing(loop) ? epy_atom.true_ : epy_atom.false_);
+    put(env, &map, "closing", epy_loop_is_closing(loop) ? epy_atom.true_ : epy_atom.false_);
     return map;
 }

@@ -41,8 +41,8 @@ typedef struct epy_loop {
     ErlNifPid owner;               /* constant */
     atomic_int state;
     atomic_bool armed;             /* the owner gets a message when a descriptor is ready */
-    atomic_bool closing;           /* no more tasks; those that run are cancelled */
-    _Atomic uint64_t closing_ns;   /* since when; set before */
+    _Atomic uint64_t closing_ns;   /* 0; or since when it takes no more tasks, and those that run
+                                      are cancelled */
     atomic_bool attached;          /* Python's loop has been made, and has not been closed */
     epy_queue tasks, cancels;      /* of requests: to start; whose tasks are to be cancelled */
     atomic_int waiting, running;   /* tasks */
@@ -83,6 +83,8 @@ EPY_ANY bool epy_loop_admits(ErlNifEnv *env, epy_loop *loop, ERL_NIF_TERM *refus
 /* Makes the request one of this loop, and queues it. */
 EPY_ANY void epy_loop_adopt(epy_loop *loop, epy_request *req);
 EPY_ANY void epy_loop_submit(ErlNifEnv *env, epy_request *req);
+
+EPY_ANY bool epy_loop_is_closing(epy_loop *loop);
 
 /* There is something to do.  env: of the calling process, or NULL on a thread of ours. */
 EPY_ANY void epy_loop_wake(ErlNifEnv *env, epy_loop *loop);

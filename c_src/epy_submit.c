@@ -132,34 +132,6 @@ typedef struct input {
     int arity;
 } input;
 
-/* A task goes to its loop, whoever asks for it: no loop is nested in a callback. */
-static ERL_NIF_TERM submit_task(ErlNifEnv *env, const input *in, ERL_NIF_TERM request,
-                                ERL_NIF_TERM name, epy_request **out)
-{
-    bool ok;
-    ERL_NIF_TERM refusal;
-    epy_loop *loop = epy_loop_find(env, name);
-    *out = NULL;
-    if (!loop)
-        return enif_make_badarg(env);
-    if (!epy_runtime_is_running())
-        return epy_atom.not_running;
-    if (!epy_loop_admits(env, loop, &refusal))
-        return refusal;
-    epy_request *req = epy_request_new(env, in->op, in->flags, request, &ok);
-    if (!req)
-        return ok ? enif_raise_exception(env, enif_make_atom(env, "system_limit"))
-                  : enif_make_badarg(env);
-    if (epy_exec_needs_namespace(req)) {
-        epy_namespace_keep(in->ns);
-        req->ns = in->ns;
-    }
-    req->submitted_ns = epy_now_ns();
-    epy_loop_adopt(loop, req);
-    *out = req;
-    return enif_make_uint64(env, epy_request_id(req));
-}
-
 static bool read_input(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NIF_TERM request,
                        input *in)
 {
@@ -203,6 +175,35 @@ static epy_request *make(ErlNifEnv *env, const input *in, ERL_NIF_TERM request, 
         req->ns = in->ns;
     }
     return req;
+}
+
+/* A task goes to its loop, whoever asks for it: no loop is nested in a callback. */
+static epy_request *make_task(ErlNifEnv *env, const input *in, ERL_NIF_TERM request,
+                              ERL_NIF_TERM name, ERL_NIF_TERM *error)
+{
+    epy_loop *loop = epy_loop_find(env, name);
+    *error = loop ? epy_atom.not_running : enif_make_badarg(env);
+    if (!loop || !epy_runtime_is_running() || !epy_loop_admits(env, loop, error))
+        return NULL;
+    target t = {.group = loop->group, .life = loop->group_life};
+    epy_request *req = make(env, in, request, &t, error);
+    if (req) {
+        req->submitted_ns = epy_now_ns();
+        epy_loop_adopt(loop, req);
+    }
+    return req;
+}
+
+static ERL_NIF_TERM submit_task(ErlNifEnv *env, const input *in, ERL_NIF_TERM request,
+                                ERL_NIF_TERM name)
+{
+    ERL_NIF_TERM error;
+    epy_request *req = make_task(env, in, request, name, &error);
+    if (!req)
+        return error;
+    ERL_NIF_TERM id = enif_make_uint64(env, epy_request_id(req)); /* once queued it may end */
+    epy_loop_submit(env, req);
+    return id;
 }
 
 /* ---- nested ---- */
@@ -303,13 +304,8 @@ ERL_NIF_TERM epy_submit(ErlNifEnv *env, ERL_NIF_TERM ns, ERL_NIF_TERM op, ERL_NI
     uint64_t run_ns;
     if (!read_input(env, ns, op, request, &in))
         return enif_make_badarg(env);
-    if (in.op == EPY_OP_TASK) {
-        epy_request *task;
-        result = submit_task(env, &in, request, pool, &task);
-        if (task)
-            epy_loop_submit(env, task);
-        return result;
-    }
+    if (in.op == EPY_OP_TASK)
+        return submit_task(env, &in, request, pool);
     if (!find_target(env, &in, pool, &t, &result))
         return result;
     if (t.route && frame == epy_atom.none &&
@@ -352,7 +348,7 @@ ERL_NIF_TERM epy_submit_async(ErlNifEnv *env, epy_manner manner, ERL_NIF_TERM ns
         return epy_atom.not_running;
     epy_request *req;
     if (in.op == EPY_OP_TASK)
-        result = submit_task(env, &in, request, pool, &req);
+        req = make_task(env, &in, request, pool, &result);
     else if (!find_target(env, &in, pool, &t, &result))
         return result;
     else

@@ -30,12 +30,13 @@ brief(Result) ->
 
 -spec report([bench:row()]) -> iodata().
 report(Rows) ->
-    [
-        bench_lines:medians("us each, medians", lines(), Rows),
-        bench_lines:ranges("Lowest to highest of the rounds", lines(), Rows),
+    bench_lines:report(
+        "us each, medians",
+        lines(),
+        Rows,
         "Measured in Python, the loop around it included. A dash stands where the row has no such\n"
         "thing. docs/guide/benchmarks.md explains the lines.\n"
-    ].
+    ).
 
 %% Internals.
 

@@ -29,12 +29,13 @@ brief(Result) ->
 
 -spec report([bench:row()]) -> iodata().
 report(Rows) ->
-    [
-        bench_lines:medians("us each, medians", lines(), Rows),
-        bench_lines:ranges("Lowest to highest of the rounds", lines(), Rows),
+    bench_lines:report(
+        "us each, medians",
+        lines(),
+        Rows,
         "From the first item sent to the last one received, one sender and one receiver. 1.00 us each is\n"
         "1,000,000 a second. docs/guide/benchmarks.md explains the lines.\n"
-    ].
+    ).
 
 %% Internals.
 

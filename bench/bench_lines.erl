@@ -4,12 +4,17 @@
 %% medians of all rounds, and of the lowest and the highest.
 -module(bench_lines).
 
--export([medians/3, ranges/3, cell/2]).
+-export([report/4, medians/3, ranges/3, cell/2]).
 
 -type format() :: thousands | us | ms | precise | ratio | count.
 %% The key of a figure in the results, its name in the table, and how it is shown.
 -type line() :: {Key :: term(), Name :: iodata(), format()}.
 -export_type([line/0]).
+
+%% Both tables of the same lines, and what there is to say of them.
+-spec report(Title :: string(), [line()], [bench:row()], Note :: string()) -> iodata().
+report(Title, Lines, Rows, Note) ->
+    [medians(Title, Lines, Rows), ranges("Lowest to highest of the rounds", Lines, Rows), Note].
 
 -spec medians(Title :: string(), [line()], [bench:row()]) -> iodata().
 medians(Title, Lines, Rows) ->

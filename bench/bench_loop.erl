@@ -31,11 +31,12 @@ brief(Result) ->
 
 -spec report([bench:row()]) -> iodata().
 report(Rows) ->
-    [
-        bench_lines:medians("Medians", lines(), Rows),
-        bench_lines:ranges("Lowest to highest of the rounds", lines(), Rows),
+    bench_lines:report(
+        "Medians",
+        lines(),
+        Rows,
         "A dash stands where the row has no such thing. docs/guide/benchmarks.md explains the lines.\n"
-    ].
+    ).
 
 %% Internals.
 

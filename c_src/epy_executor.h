@@ -45,6 +45,8 @@ struct epy_executor {
     struct epy_loop *turn;       /* borrowed: the hosted loop whose turn it runs, or NULL; under
                                     interrupt_lock, like the next one */
     epy_request *turn_request;   /* that turn's, borrowed; likewise */
+    struct epy_loop *lingers;    /* the thread's, strong, or NULL: the loop that it watches while it
+                                    has nothing else to do; see epy_loop_linger() */
     bool unblocked;              /* the code of that turn was interrupted; see epy_loop_unblock() */
     uint64_t blocked;            /* the monitor's: id of the turn that it saw last */
     int blocked_ticks;           /* the monitor's: for how long */

@@ -19,6 +19,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#define LINGER_NS 100000000
+
 enum { IDLE, DUE, AGAIN };
 
 struct epy_closer {
@@ -117,12 +119,47 @@ static void ask(epy_loop *loop)
     enif_free_env(env);
 }
 
-static void arm(epy_loop *loop)
+void epy_loop_arm(epy_loop *loop)
 {
     if (!atomic_load(&loop->attached) || atomic_exchange(&loop->armed, true))
         return;
     atomic_store(&loop->wanted, true);
     ask(loop);
+}
+
+/* What is armed stays so. */
+static void go_idle(epy_executor *ex, epy_loop *loop)
+{
+    if (!atomic_load(&loop->attached) || atomic_load(&loop->armed))
+        return;
+    epy_loop_keep(loop);
+    ex->lingers = loop;
+}
+
+static bool watch(epy_loop *loop)
+{
+    pthread_mutex_lock(&loop->lock); /* nobody closes it meanwhile */
+    bool done = loop->epoll >= 0 && epy_idle_watch(&loop->group->idle, loop->epoll);
+    pthread_mutex_unlock(&loop->lock);
+    return done;
+}
+
+static void unwatch(epy_loop *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    epy_idle_unwatch(&loop->group->idle, loop->epoll); /* who closed it had it forgotten */
+    pthread_mutex_unlock(&loop->lock);
+}
+
+bool epy_loop_linger(epy_loop *loop, epy_ready has_work)
+{
+    if (!watch(loop))
+        return false;
+    epy_watch end = epy_idle_wait_watching(&loop->group->idle, has_work, loop->group, LINGER_NS);
+    unwatch(loop);
+    if (end == EPY_WATCH_READABLE)
+        epy_loop_wake(NULL, loop);
+    return end != EPY_WATCH_TIMEOUT;
 }
 
 static void begin_turn(epy_executor *ex, epy_loop *loop, epy_request *req)
@@ -180,7 +217,7 @@ static PyObject *run_turn(epy_interp *interp, epy_request *req)
     end_turn(epy_self);
     if (!again) {
         set_timer(loop, next_ns);
-        arm(loop);
+        go_idle(epy_self, loop);
     }
     hand_over(loop, again);
     epy_loop_put(loop);
@@ -389,6 +426,7 @@ static void release(ErlNifEnv *env, epy_loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
     if (loop->released && loop->epoll >= 0) {
+        epy_idle_forget(&loop->group->idle, loop->epoll);
         (void)enif_select(env, loop->epoll, ERL_NIF_SELECT_STOP, loop->resource, NULL,
                           epy_atom.undefined);
         loop->epoll = -1;

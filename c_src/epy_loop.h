@@ -13,11 +13,13 @@
  * or by the next: who wakes has put his work where a turn looks, and then looks at the state.
  *
  * Erlang gives work by tasks: requests whose coroutine is started by a turn and whose reply is
- * sent when that ends, by a later one.  Descriptors are all in the epoll set of the loop, and
- * when it is idle that set is under enif_select: its owner, an Erlang process, gets a message and
- * calls epy_loop_ready().  It is the owner as well who calls enif_select(), told by a message: newer
- * emulators allow that on schedulers only.  A timer is one descriptor more in that set.  While descriptors come
- * without end, turns look at the set by themselves, and nothing is armed.
+ * sent when that ends, by a later one.  Descriptors are all in the epoll set of the loop, and a
+ * timer is one more of them.  While they come without end, turns look at the set by themselves.
+ * When a turn finds nothing the loop *lingers*: its executor, if it has nothing else to do, sleeps
+ * in a poll of that set for LINGER_NS.  After that, or when the executor has other work, the set is
+ * *armed*, that is under enif_select: the loop's owner, an Erlang process, gets a message and calls
+ * epy_loop_ready().  It is the owner as well who calls enif_select(), told by a message: newer
+ * emulators allow that on schedulers only.
  *
  * The side that Python sees is in epy_host.h.
  */
@@ -92,6 +94,13 @@ EPY_ANY void epy_loop_wake(ErlNifEnv *env, epy_loop *loop);
 /* The executor is at a turn that does not come to its end: if it runs code of a task whose request
  * was cancelled, that is interrupted.  On a service thread of the interpreter. */
 EPY_GIL void epy_loop_unblock(epy_executor *ex);
+
+/* The owner gets a message when a descriptor is ready, if there are any. */
+EPY_ANY void epy_loop_arm(epy_loop *loop);
+
+/* On an executor without work: sleeps until something is to be done, or has been put into the
+ * queue, and true; or until the loop has lingered for long enough. */
+EPY_NOGIL bool epy_loop_linger(epy_loop *loop, epy_ready has_work);
 
 /* Does any loop have a task that has not ended? */
 EPY_ANY bool epy_loops_have_tasks(void);

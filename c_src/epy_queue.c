@@ -12,8 +12,11 @@
  */
 #include "epy_queue.h"
 
+#include <limits.h>
 #include <linux/futex.h>
 #include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -155,6 +158,17 @@ void epy_idle_init(epy_idle *idle)
     atomic_init(&idle->sleepers, 0);
     atomic_init(&idle->tokens, 0);
     atomic_init(&idle->spinning, 0);
+    atomic_init(&idle->watching, 0);
+    atomic_init(&idle->epoll, -1);
+    atomic_init(&idle->bell, -1);
+}
+
+/* For one that sleeps in epoll_wait().  It had said so before it was counted as a sleeper. */
+static void ring(epy_idle *idle)
+{
+    uint64_t one = 1;
+    if (atomic_load(&idle->watching))
+        (void)!write(atomic_load(&idle->bell), &one, sizeof one); /* full is rung */
 }
 
 bool epy_idle_wake(epy_idle *idle)
@@ -165,6 +179,7 @@ bool epy_idle_wake(epy_idle *idle)
     atomic_fetch_add(&idle->hot, 1);
     atomic_fetch_add(&idle->tokens, 1);
     epy_futex_wake_one(&idle->tokens);
+    ring(idle);
     return true;
 }
 
@@ -223,23 +238,112 @@ static bool sleep_for_token(epy_idle *idle, int64_t timeout_ns)
     }
 }
 
+/* Counted as a sleeper, and cool; true: it has work instead, and is hot again. */
+static bool lie_down(epy_idle *idle, epy_ready ready, void *arg)
+{
+    atomic_fetch_add(&idle->sleepers, 1);
+    epy_idle_cool(idle);
+    if (!ready || !ready(arg))
+        return false;
+    /* Not asleep after all.  If our place was given a token, take that. */
+    if (take(&idle->sleepers))
+        epy_idle_heat(idle);
+    else
+        (void)sleep_for_token(idle, -1);
+    return true;
+}
+
 bool epy_idle_wait(epy_idle *idle, epy_ready ready, void *arg, int64_t spin_ns,
                    int64_t timeout_ns)
 {
-    if (ready && spin(idle, ready, arg, spin_ns))
-        return true;
-    atomic_fetch_add(&idle->sleepers, 1);
-    epy_idle_cool(idle);
-    if (ready && ready(arg)) {
-        /* Not asleep after all.  If our place was given a token, take that. */
-        if (take(&idle->sleepers)) {
-            epy_idle_heat(idle);
-            return true;
-        }
-        return sleep_for_token(idle, -1);
-    }
-    if (sleep_for_token(idle, timeout_ns))
+    if ((ready && spin(idle, ready, arg, spin_ns)) || lie_down(idle, ready, arg) ||
+        sleep_for_token(idle, timeout_ns))
         return true;
     epy_idle_heat(idle);
     return false;
+}
+
+/* ---- sleeping, and watching a descriptor ---- */
+
+static bool add(int epoll, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* By who has claimed the watch. */
+static bool open_poller(epy_idle *idle)
+{
+    if (atomic_load(&idle->bell) >= 0)
+        return true;
+    int epoll = epoll_create1(EPOLL_CLOEXEC), bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (epoll >= 0 && bell >= 0 && add(epoll, bell)) {
+        atomic_store(&idle->epoll, epoll);
+        atomic_store(&idle->bell, bell);
+        return true;
+    }
+    if (epoll >= 0)
+        close(epoll);
+    if (bell >= 0)
+        close(bell);
+    return false;
+}
+
+bool epy_idle_watch(epy_idle *idle, int fd)
+{
+    if (atomic_exchange(&idle->watching, 1))
+        return false;
+    if (open_poller(idle) && add(atomic_load(&idle->epoll), fd))
+        return true;
+    atomic_store(&idle->watching, 0);
+    return false;
+}
+
+void epy_idle_forget(epy_idle *idle, int fd)
+{
+    /* Fails when it is not there, which is as well. */
+    (void)epoll_ctl(atomic_load(&idle->epoll), EPOLL_CTL_DEL, fd, NULL);
+}
+
+void epy_idle_unwatch(epy_idle *idle, int fd)
+{
+    epy_idle_forget(idle, fd);
+    atomic_store(&idle->watching, 0);
+}
+
+/* Is the descriptor readable, after timeout_ns at most?  May return early. */
+static bool poll_watched(epy_idle *idle, int64_t timeout_ns)
+{
+    struct epoll_event events[2];
+    int64_t ms = timeout_ns < 0 ? 0 : timeout_ns / 1000000 + 1;
+    int bell = atomic_load(&idle->bell);
+    int n = epoll_wait(atomic_load(&idle->epoll), events, 2, ms > INT_MAX ? INT_MAX : (int)ms);
+    bool readable = false;
+    for (int i = 0; i < n; i++) {
+        uint64_t rings;
+        if (events[i].data.fd == bell)
+            (void)!read(bell, &rings, sizeof rings); /* nobody else does: there is something */
+        else
+            readable = true;
+    }
+    return readable;
+}
+
+epy_watch epy_idle_wait_watching(epy_idle *idle, epy_ready ready, void *arg, int64_t timeout_ns)
+{
+    uint64_t end = epy_now_ns() + (uint64_t)timeout_ns;
+    if (lie_down(idle, ready, arg))
+        return EPY_WATCH_WOKEN;
+    while (!take(&idle->tokens)) {
+        int64_t left = (int64_t)(end - epy_now_ns());
+        bool readable = poll_watched(idle, left);
+        if (!readable && left > 0)
+            continue;
+        if (take(&idle->sleepers))
+            epy_idle_heat(idle);
+        else
+            (void)sleep_for_token(idle, -1); /* it is on its way, and carries the heat */
+        return readable ? EPY_WATCH_READABLE : EPY_WATCH_TIMEOUT;
+    }
+    return EPY_WATCH_WOKEN;
 }

@@ -56,6 +56,9 @@ typedef struct epy_idle {
     atomic_int sleepers;                     /* asleep and not yet given a token */
     atomic_int tokens;                       /* futex word: wake-ups not yet taken */
     atomic_int spinning;                     /* at most one thread spins */
+    atomic_int watching;                     /* a sleeper waits for a descriptor too, in `epoll` */
+    atomic_int epoll, bell;                  /* -1 before the first watch, and never closed after;
+                                                the bell wakes who sleeps in the other */
 } epy_idle;
 
 void epy_idle_init(epy_idle *idle);
@@ -77,6 +80,17 @@ void epy_idle_cool(epy_idle *idle);
 typedef bool (*epy_ready)(void *arg);
 bool epy_idle_wait(epy_idle *idle, epy_ready ready, void *arg, int64_t spin_ns,
                    int64_t timeout_ns);
+
+/* The same for a descriptor as well.  epy_idle_watch() begins that: false, one is watched already
+ * or there is no descriptor left to do it with.  Then the wait, once or several times, which does
+ * not spin; then the end. */
+typedef enum { EPY_WATCH_WOKEN, EPY_WATCH_READABLE, EPY_WATCH_TIMEOUT } epy_watch;
+bool epy_idle_watch(epy_idle *idle, int fd);
+epy_watch epy_idle_wait_watching(epy_idle *idle, epy_ready ready, void *arg, int64_t timeout_ns);
+void epy_idle_unwatch(epy_idle *idle, int fd);
+
+/* Any thread, before it closes a descriptor that may be watched. */
+void epy_idle_forget(epy_idle *idle, int fd);
 
 /* ready() for a queue: it is not empty. */
 bool epy_queue_ready(void *queue);

@@ -12,7 +12,17 @@ asks: a loop that is busy has the same system calls as one that a thread runs.
 from __future__ import annotations
 
 import sys
-from asyncio import CancelledError, SelectorEventLoop, Task, all_tasks, current_task, ensure_future, iscoroutine, wait
+from asyncio import (
+    CancelledError,
+    SelectorEventLoop,
+    Task,
+    all_tasks,
+    current_task,
+    ensure_future,
+    iscoroutine,
+    sleep,
+    wait,
+)
 from asyncio.events import _set_running_loop
 from inspect import isawaitable
 from selectors import EpollSelector
@@ -171,6 +181,10 @@ class HostedLoop(ErlangEventLoop):
                     {"message": "a task did not end when its event loop was closed", "task": task}
                 )
         await wait({Task(self.shutdown_asyncgens(), loop=self)}, timeout=_CLOSE_TIMEOUT / 2)
+        # Else they would be open until the garbage collector came to their protocols.
+        for transport in list(self._transports.values()):
+            transport.abort()
+        await sleep(0)  # connection_lost() of each
 
     def _close(self) -> None:
         self._thread_id = None

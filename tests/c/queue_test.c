@@ -15,6 +15,8 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define THREADS_MAX 16
 #define MS 1000000
@@ -206,6 +208,8 @@ typedef struct world {
     int64_t spin_ns, timeout_ns;
     bool cool_while_busy; /* as executors do that run in parallel */
     bool pace;            /* so that consumers fall asleep in between */
+    int watched;          /* 0; or an eventfd: each node comes with one event there as well */
+    atomic_int events;    /* that are still to come */
     atomic_int number, ended;
 } world;
 
@@ -226,6 +230,8 @@ static void *produce(void *arg)
         it->place = i;
         push(&w->q, &it->node);
         epy_idle_notify(&w->idle);
+        if (w->watched)
+            CHECK(write(w->watched, &(uint64_t){1}, 8) == 8);
         if (w->pace && next_random(&random) % 8 == 0)
             epy_sleep_ns(next_random(&random) % 100000);
     }
@@ -242,6 +248,22 @@ static void take(world *w, epy_qnode *n, int last[])
     atomic_fetch_sub(&w->left, 1);
 }
 
+/* One of them at a time watches the descriptor, and is woken as the others are. */
+static void rest(world *w)
+{
+    uint64_t n;
+    if (!w->watched || !epy_idle_watch(&w->idle, w->watched)) {
+        epy_idle_wait(&w->idle, epy_queue_ready, &w->q, w->spin_ns, w->timeout_ns);
+        return;
+    }
+    epy_watch end = epy_idle_wait_watching(&w->idle, epy_queue_ready, &w->q, w->timeout_ns);
+    if (end == EPY_WATCH_READABLE) {
+        CHECK(read(w->watched, &n, sizeof n) == sizeof n); /* only who watches reads */
+        atomic_fetch_sub(&w->events, (int)n);
+    }
+    epy_idle_unwatch(&w->idle, w->watched);
+}
+
 static void *consume(void *arg)
 {
     world *w = arg;
@@ -249,11 +271,11 @@ static void *consume(void *arg)
     for (int i = 0; i < THREADS_MAX; i++)
         last[i] = -1;
     epy_idle_heat(&w->idle);
-    while (atomic_load(&w->left) > 0) {
+    while (atomic_load(&w->left) + atomic_load(&w->events) > 0) {
         epy_qnode *n = pop(&w->q);
         if (!n) {
-            if (atomic_load(&w->left) > 0)
-                epy_idle_wait(&w->idle, epy_queue_ready, &w->q, w->spin_ns, w->timeout_ns);
+            if (atomic_load(&w->left) + atomic_load(&w->events) > 0)
+                rest(w);
             continue;
         }
         if (w->cool_while_busy) {
@@ -270,11 +292,11 @@ static void *consume(void *arg)
     return NULL;
 }
 
-/* Wakes those that went to sleep after the last node had been taken. */
+/* Wakes those that went to sleep after the last node and event had been taken. */
 static void join_consumers(world *w, pthread_t threads[])
 {
     while (atomic_load(&w->ended) < w->consumers) {
-        if (atomic_load(&w->left) == 0)
+        if (atomic_load(&w->left) + atomic_load(&w->events) == 0)
             epy_idle_wake(&w->idle);
         epy_sleep_ns(50000);
     }
@@ -290,9 +312,11 @@ static void run(world *w)
     w->items = calloc((size_t)n, sizeof *w->items);
     CHECK(w->items);
     atomic_init(&w->left, n);
+    atomic_init(&w->events, w->watched ? n : 0);
     atomic_init(&w->number, 0);
     atomic_init(&w->ended, 0);
     ATOMIC_FIELDS(w->left);
+    ATOMIC_FIELDS(w->events);
     ATOMIC_FIELDS(w->number);
     ATOMIC_FIELDS(w->ended);
     for (int i = 0; i < n; i++)
@@ -356,6 +380,122 @@ static void timeouts_that_meet_wakeups_lose_nothing(void)
         run(&(world){.producers = 2, .consumers = 4, .each = 500 * scale, .timeout_ns = timeout,
                      .pace = true});
 }
+
+/* ---- a descriptor that is watched ---- */
+
+static void close_poller(epy_idle *idle)
+{
+    close(atomic_load(&idle->epoll));
+    close(atomic_load(&idle->bell));
+}
+
+static void run_watched(world *w)
+{
+    w->watched = eventfd(0, 0);
+    CHECK(w->watched > 0);
+    run(w);
+    CHECK(atomic_load(&w->idle.watching) == 0);
+    close_poller(&w->idle);
+    close(w->watched);
+}
+
+/* The timeout is longer than the test may take: what is lost ends it. */
+static void who_watches_a_descriptor_loses_no_wakeup_and_no_event(void)
+{
+    run_watched(&(world){.producers = 2, .consumers = 1, .each = 1000 * scale,
+                         .timeout_ns = INT64_C(1000000) * MS, .pace = true});
+    run_watched(&(world){.producers = 2, .consumers = 3, .each = 1000 * scale,
+                         .timeout_ns = INT64_C(1000000) * MS, .pace = true, .cool_while_busy = true});
+}
+
+static void a_watch_that_times_out_when_it_is_woken_loses_nothing(void)
+{
+    run_watched(&(world){.producers = 2, .consumers = 4, .each = 500 * scale, .timeout_ns = MS,
+                         .pace = true});
+}
+
+typedef struct watcher {
+    epy_queue q;
+    epy_idle idle;
+    int fd;
+    epy_watch end;
+} watcher;
+
+static void begin_watcher(watcher *w)
+{
+    init(&w->q, &w->idle);
+    w->fd = eventfd(0, 0);
+    CHECK(w->fd >= 0);
+    epy_idle_heat(&w->idle);
+    CHECK(epy_idle_watch(&w->idle, w->fd));
+}
+
+static void end_watcher(watcher *w)
+{
+    epy_idle_unwatch(&w->idle, w->fd);
+    CHECK(atomic_load(&w->idle.hot) == 1);
+    CHECK(atomic_load(&w->idle.sleepers) == 0);
+    CHECK(atomic_load(&w->idle.tokens) == 0);
+    close_poller(&w->idle);
+    close(w->fd);
+}
+
+static epy_watch wait_watching(watcher *w, int64_t timeout_ns)
+{
+    return epy_idle_wait_watching(&w->idle, epy_queue_ready, &w->q, timeout_ns);
+}
+
+static void a_watch_ends_by_work_or_the_descriptor_or_its_time(void)
+{
+    watcher w;
+    item a;
+    begin_watcher(&w);
+    uint64_t begin = epy_now_ns();
+    CHECK(wait_watching(&w, 20 * MS) == EPY_WATCH_TIMEOUT);
+    CHECK(epy_now_ns() - begin >= 20 * MS);
+    CHECK(write(w.fd, &(uint64_t){1}, 8) == 8);
+    CHECK(wait_watching(&w, INT64_MAX / 2) == EPY_WATCH_READABLE);
+    push(&w.q, &a.node);
+    CHECK(wait_watching(&w, INT64_MAX / 2) == EPY_WATCH_WOKEN);
+    end_watcher(&w);
+}
+
+static void one_descriptor_is_watched_at_a_time(void)
+{
+    watcher w;
+    begin_watcher(&w);
+    CHECK(!epy_idle_watch(&w.idle, w.fd));
+    epy_idle_unwatch(&w.idle, w.fd);
+    CHECK(!epy_idle_watch(&w.idle, -1)); /* which leaves the place free */
+    CHECK(epy_idle_watch(&w.idle, w.fd));
+    end_watcher(&w);
+}
+
+static void *watch_once(void *arg)
+{
+    watcher *w = arg;
+    w->end = wait_watching(w, INT64_C(1000000) * MS);
+    return NULL;
+}
+
+/* The set that is watched may be closed by its owner while a thread sleeps over it. */
+static void a_forgotten_descriptor_is_not_heard_of(void)
+{
+    watcher w;
+    pthread_t thread;
+    begin_watcher(&w);
+    CHECK(pthread_create(&thread, NULL, watch_once, &w) == 0);
+    while (atomic_load(&w.idle.sleepers) == 0)
+        epy_sleep_ns(100000);
+    epy_idle_forget(&w.idle, w.fd);
+    CHECK(write(w.fd, &(uint64_t){1}, 8) == 8);
+    CHECK(epy_idle_wake(&w.idle));
+    pthread_join(thread, NULL);
+    CHECK(w.end == EPY_WATCH_WOKEN);
+    end_watcher(&w);
+}
+
+/* ---- wake-ups between threads ---- */
 
 /* Two threads hand one node to each other: neither may sleep while the other waits. */
 typedef struct player {
@@ -458,6 +598,11 @@ static const unit_test tests[] = {
     TEST(consumers_that_cool_while_busy_lose_nothing),
     TEST(no_wakeup_is_lost_when_consumers_fall_asleep),
     TEST(timeouts_that_meet_wakeups_lose_nothing),
+    TEST(who_watches_a_descriptor_loses_no_wakeup_and_no_event),
+    TEST(a_watch_that_times_out_when_it_is_woken_loses_nothing),
+    TEST(a_watch_ends_by_work_or_the_descriptor_or_its_time),
+    TEST(one_descriptor_is_watched_at_a_time),
+    TEST(a_forgotten_descriptor_is_not_heard_of),
     TEST(a_ball_between_two_threads_never_stops),
     TEST(one_wakeup_wakes_one_sleeper),
 };

@@ -8,22 +8,22 @@
 
 -export([one_round/2, brief/1, report/1]).
 
--define(SIZES, [1, 100]). % KB
+-define(LOADS, [{1, 50}, {100, 50}, {1, 1}]). % KB, connections
 -define(SERVERS, [asyncio, in_request, uvloop, hosted, like_node]).
 
 -spec one_round(bench:ask(), bench:options()) -> bench:result().
 one_round(Ask, #{run_ms := RunMs, warm_ms := WarmMs}) ->
     Measured = [
-        Ask(bench_echo_node, measure, [Server, Size, WarmMs, RunMs], 10 * RunMs + 30000)
-     || Size <- ?SIZES, Server <- ?SERVERS
+        Ask(bench_echo_node, measure, [Server, Load, WarmMs, RunMs], 10 * RunMs + 30000)
+     || Load <- ?LOADS, Server <- ?SERVERS
     ],
     with_ratios(lists:foldl(fun maps:merge/2, #{}, Measured)).
 
 -spec brief(bench:result()) -> iodata().
 brief(Result) ->
     lists:join("  ", [
-        io_lib:format("~s of ~b KB, k/s: ~ts", [Server, Size, bench_lines:cell(thousands, [maps:get(Key, Result)])])
-     || Size <- ?SIZES, Server <- ?SERVERS, Key <- [{Server, Size}], is_map_key(Key, Result)
+        io_lib:format("~s of ~b KB by ~b, k/s: ~ts", [Server, Size, N, bench_lines:cell(thousands, [maps:get(Key, Result)])])
+     || {Size, N} = Load <- ?LOADS, Server <- ?SERVERS, Key <- [{Server, Load}], is_map_key(Key, Result)
     ]).
 
 -spec report([bench:row()]) -> iodata().
@@ -42,24 +42,25 @@ with_ratios(Result) ->
     maps:merge(
         Result,
         maps:from_list([
-            {{Server, Size, ratio}, Rate / maps:get({asyncio, Size}, Result)}
-         || {{Server, Size}, Rate} <- maps:to_list(Result), Server =/= asyncio
+            {{Server, Load, ratio}, Rate / maps:get({asyncio, Load}, Result)}
+         || {{Server, Load}, Rate} <- maps:to_list(Result), Server =/= asyncio
         ])
     ).
 
 -spec lines() -> [bench_lines:line()].
 lines() ->
-    lists:append([lines(Size) || Size <- ?SIZES]).
+    lists:append([lines(Load) || Load <- ?LOADS]).
 
-lines(Size) ->
+lines({Size, N} = Load) ->
+    Title = io_lib:format("echo of ~b KB, ~b at a time: asyncio alone, 1,000 a second", [Size, N]),
     [
-        {{asyncio, Size}, io_lib:format("echo of ~b KB, asyncio alone, 1,000 a second", [Size]), thousands},
-        {{asyncio, Size, cpu}, "    processor time, us each", precise}
+        {{asyncio, Load}, Title, thousands},
+        {{asyncio, Load, cpu}, "    processor time, us each", precise}
         | lists:append([
             [
-                {{Server, Size}, ["  ", Name], thousands},
-                {{Server, Size, ratio}, "    by asyncio alone", ratio},
-                {{Server, Size, cpu}, "    processor time, us each", precise}
+                {{Server, Load}, ["  ", Name], thousands},
+                {{Server, Load, ratio}, "    by asyncio alone", ratio},
+                {{Server, Load, cpu}, "    processor time, us each", precise}
             ]
          || {Server, Name} <- [
                 {like_node, "asyncio alone, malloc() as in the node"},

@@ -7,12 +7,11 @@
 -export([measure/4]).
 
 -define(PY, bench_echo).
--define(CONNECTIONS, 50).
 %% As the node has it: docs/decisions/0011-malloc-thresholds.md.
 -define(MALLOC, [{"MALLOC_MMAP_THRESHOLD_", "4194304"}, {"MALLOC_TRIM_THRESHOLD_", "16777216"}]).
 
--spec measure(atom(), pos_integer(), non_neg_integer(), pos_integer()) -> #{term() => number()}.
-measure(Server, Kilobytes, WarmMs, RunMs) ->
+-spec measure(atom(), {pos_integer(), pos_integer()}, non_neg_integer(), pos_integer()) -> #{term() => number()}.
+measure(Server, {Kilobytes, Connections} = Load, WarmMs, RunMs) ->
     case bench_backend:is_port() of
         true ->
             #{};
@@ -23,10 +22,10 @@ measure(Server, Kilobytes, WarmMs, RunMs) ->
                     case start(Server) of
                         {Port, OsPid, Stop} ->
                             Before = bench_proc:cpu_us(OsPid),
-                            {Rate, Requests} = rate(Port, Kilobytes * 1024, WarmMs, RunMs),
+                            {Rate, Requests} = rate(Port, Connections, Kilobytes * 1024, WarmMs, RunMs),
                             Cpu = bench_proc:cpu_us(OsPid) - Before,
                             Stop(),
-                            #{{Server, Kilobytes} => Rate, {Server, Kilobytes, cpu} => Cpu / Requests};
+                            #{{Server, Load} => Rate, {Server, Load, cpu} => Cpu / Requests};
                         none ->
                             #{}
                     end
@@ -94,8 +93,8 @@ alone(Python, Loop, Env) ->
     end.
 
 %% Messages that came back, a second, and in all with those before.
-rate(Port, Bytes, WarmMs, RunMs) ->
-    Args = [integer_to_list(N) || N <- [Port, ?CONNECTIONS, Bytes, WarmMs, RunMs]],
+rate(Port, Connections, Bytes, WarmMs, RunMs) ->
+    Args = [integer_to_list(N) || N <- [Port, Connections, Bytes, WarmMs, RunMs]],
     Client = open_port({spawn_executable, filename:join(directory(), "echo_client")},
                        [{args, Args}, {line, 100}, exit_status, stderr_to_stdout]),
     receive

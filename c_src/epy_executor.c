@@ -18,7 +18,7 @@
 #include "epy_error.h"
 #include "epy_exec.h"
 #include "epy_interrupt.h"
-#include "epy_loop.h"
+#include "epy_loop_idle.h"
 #include "epy_output.h"
 #include "epy_pool.h"
 #include "epy_request.h"

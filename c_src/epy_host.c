@@ -6,6 +6,7 @@
 #include "epy_error.h"
 #include "epy_exec.h"
 #include "epy_executor.h"
+#include "epy_loop_idle.h"
 #include "epy_term.h"
 #include "epy_trace.h"
 

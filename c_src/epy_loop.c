@@ -8,18 +8,13 @@
 #include "epy_group.h"
 #include "epy_host.h"
 #include "epy_interrupt.h"
+#include "epy_loop_idle.h"
 #include "epy_pool.h"
 #include "epy_runtime.h"
 #include "epy_stats.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
-
-#define LINGER_NS 100000000
 
 enum { IDLE, DUE, AGAIN };
 
@@ -90,78 +85,6 @@ static void hand_over(epy_loop *loop, bool again)
     submit_turn(NULL, loop);
 }
 
-/* Clears what has rung, and rings no later than that; 0: not at all.  One that is set to ring
- * too early may: the turn that it makes sets it again. */
-static void set_timer(epy_loop *loop, uint64_t ns)
-{
-    bool rung = loop->timer_ns && loop->timer_ns <= epy_now_ns();
-    if (loop->timer < 0 || (!rung && (!ns || (loop->timer_ns && loop->timer_ns <= ns))))
-        return;
-    struct itimerspec at = {.it_value = {.tv_sec = (time_t)(ns / 1000000000),
-                                         .tv_nsec = (long)(ns % 1000000000)}};
-    timerfd_settime(loop->timer, TFD_TIMER_ABSTIME, &at, NULL); /* the arguments are right */
-    loop->timer_ns = ns;
-}
-
-/* {py_loop, Loop} to who hears of it, which calls epy_loop_serve(). */
-static void ask(epy_loop *loop)
-{
-    pthread_mutex_lock(&loop->lock);
-    ErlNifPid hears = loop->hears;
-    pthread_mutex_unlock(&loop->lock);
-    ErlNifEnv *env = enif_alloc_env();
-    ERL_NIF_TERM message = enif_make_tuple2(env, epy_atom.py_loop,
-                                            enif_make_resource(env, loop->resource));
-    /* Fails when that process is gone, whose end is made up for by owner_down(). */
-    if (!enif_send(NULL, &hears, env, message) &&
-        enif_whereis_pid(NULL, epy_atom.py_async, &hears))
-        (void)enif_send(NULL, &hears, env, message);
-    enif_free_env(env);
-}
-
-void epy_loop_arm(epy_loop *loop)
-{
-    if (!atomic_load(&loop->attached) || atomic_exchange(&loop->armed, true))
-        return;
-    atomic_store(&loop->wanted, true);
-    ask(loop);
-}
-
-/* What is armed stays so. */
-static void go_idle(epy_executor *ex, epy_loop *loop)
-{
-    if (!atomic_load(&loop->attached) || atomic_load(&loop->armed))
-        return;
-    epy_loop_keep(loop);
-    ex->lingers = loop;
-}
-
-static bool watch(epy_loop *loop)
-{
-    pthread_mutex_lock(&loop->lock); /* nobody closes it meanwhile */
-    bool done = loop->epoll >= 0 && epy_idle_watch(&loop->group->idle, loop->epoll);
-    pthread_mutex_unlock(&loop->lock);
-    return done;
-}
-
-static void unwatch(epy_loop *loop)
-{
-    pthread_mutex_lock(&loop->lock);
-    epy_idle_unwatch(&loop->group->idle, loop->epoll); /* who closed it had it forgotten */
-    pthread_mutex_unlock(&loop->lock);
-}
-
-bool epy_loop_linger(epy_loop *loop, epy_ready has_work)
-{
-    if (!watch(loop))
-        return false;
-    epy_watch end = epy_idle_wait_watching(&loop->group->idle, has_work, loop->group, LINGER_NS);
-    unwatch(loop);
-    if (end == EPY_WATCH_READABLE)
-        epy_loop_wake(NULL, loop);
-    return end != EPY_WATCH_TIMEOUT;
-}
-
 static void begin_turn(epy_executor *ex, epy_loop *loop, epy_request *req)
 {
     pthread_mutex_lock(&ex->interrupt_lock);
@@ -216,8 +139,8 @@ static PyObject *run_turn(epy_interp *interp, epy_request *req)
     bool again = epy_host_turn(interp, loop, &next_ns);
     end_turn(epy_self);
     if (!again) {
-        set_timer(loop, next_ns);
-        go_idle(epy_self, loop);
+        epy_loop_set_timer(loop, next_ns);
+        epy_loop_go_idle(loop, epy_self);
     }
     hand_over(loop, again);
     epy_loop_put(loop);
@@ -392,61 +315,6 @@ bool epy_loop_move_to_main(epy_request *req)
 
 /* ---- life ---- */
 
-static int make_timer(int epoll)
-{
-    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = timer};
-    if (timer >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event) < 0) {
-        close(timer);
-        timer = -1;
-    }
-    return timer;
-}
-
-int epy_loop_attach(epy_loop *loop, int epoll)
-{
-    int copy = fcntl(epoll, F_DUPFD_CLOEXEC, 0);
-    int timer = copy < 0 ? -1 : make_timer(copy);
-    if (timer < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        if (copy >= 0)
-            close(copy);
-        return -1;
-    }
-    loop->timer = timer;
-    pthread_mutex_lock(&loop->lock);
-    loop->epoll = copy;
-    pthread_mutex_unlock(&loop->lock);
-    atomic_store(&loop->attached, true);
-    return 0;
-}
-
-/* On a scheduler: the emulator may look at the descriptor just now, and says when not any more. */
-static void release(ErlNifEnv *env, epy_loop *loop)
-{
-    pthread_mutex_lock(&loop->lock);
-    if (loop->released && loop->epoll >= 0) {
-        epy_idle_forget(&loop->group->idle, loop->epoll);
-        (void)enif_select(env, loop->epoll, ERL_NIF_SELECT_STOP, loop->resource, NULL,
-                          epy_atom.undefined);
-        loop->epoll = -1;
-    }
-    pthread_mutex_unlock(&loop->lock);
-}
-
-static void close_descriptors(epy_loop *loop)
-{
-    if (loop->timer >= 0)
-        close(loop->timer);
-    loop->timer = -1;
-    pthread_mutex_lock(&loop->lock);
-    loop->released = true;
-    bool ours = loop->epoll >= 0;
-    pthread_mutex_unlock(&loop->lock);
-    if (ours)
-        ask(loop);
-}
-
 static void tell_closed(ErlNifEnv *env, epy_closer *c)
 {
     /* Fails when the process is gone that wanted to know. */
@@ -459,7 +327,7 @@ void epy_loop_finish(epy_loop *loop)
 {
     begin_closing(loop);
     atomic_store(&loop->attached, false);
-    close_descriptors(loop);
+    epy_loop_close_descriptors(loop);
     pthread_mutex_lock(&loop->lock);
     epy_closer *next, *c = loop->closers;
     loop->closers = NULL;
@@ -476,34 +344,13 @@ void epy_loop_finish(epy_loop *loop)
     }
 }
 
-static void stop_select(ErlNifEnv *env, void *resource, ErlNifEvent fd, int direct)
-{
-    (void)env;
-    (void)resource;
-    (void)direct;
-    close(fd);
-}
-
-/* Its tasks may wait for descriptors and timers even now.  A message that the owner did not take is
- * made up for: the next turn looks by itself. */
-static void inherit(ErlNifEnv *env, epy_loop *loop)
-{
-    ErlNifPid heir;
-    if (!enif_whereis_pid(env, epy_atom.py_async, &heir))
-        return; /* the application stops */
-    pthread_mutex_lock(&loop->lock);
-    loop->hears = heir;
-    pthread_mutex_unlock(&loop->lock);
-    atomic_store(&loop->armed, false);
-}
-
 static void owner_down(ErlNifEnv *env, void *resource, ErlNifPid *pid, ErlNifMonitor *monitor)
 {
     epy_loop *loop = ((handle *)resource)->loop;
     (void)pid;
     (void)monitor;
-    inherit(env, loop);
-    release(env, loop); /* if it was asked for and did not come to it */
+    epy_loop_inherit(env, loop);
+    epy_loop_release(env, loop); /* if it was asked for and did not come to it */
     begin_closing(loop);
     epy_loop_wake(env, loop);
 }
@@ -526,7 +373,7 @@ static void destroy(ErlNifEnv *env, void *resource)
 
 int epy_loop_open(ErlNifEnv *env)
 {
-    ErlNifResourceTypeInit init = {.dtor = destroy, .stop = stop_select, .down = owner_down};
+    ErlNifResourceTypeInit init = {.dtor = destroy, .stop = epy_loop_stop_select, .down = owner_down};
     loop_type = enif_open_resource_type_x(env, "loop", &init,
                                           ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER, NULL);
     return loop_type ? EPY_OK : EPY_ENOMEM;
@@ -619,41 +466,6 @@ ERL_NIF_TERM epy_loop_new(ErlNifEnv *env, ERL_NIF_TERM number)
     (void)enif_monitor_process(env, loop->resource, &loop->owner, NULL);
     epy_loop_put(loop);
     return enif_make_tuple2(env, epy_atom.ok, term);
-}
-
-ERL_NIF_TERM epy_loop_ready(ErlNifEnv *env, ERL_NIF_TERM term)
-{
-    epy_loop *loop = epy_loop_find(env, term);
-    if (!loop)
-        return enif_make_badarg(env);
-    atomic_store(&loop->armed, false);
-    epy_loop_wake(env, loop);
-    return epy_atom.ok;
-}
-
-static void select_ready(ErlNifEnv *env, epy_loop *loop)
-{
-    ErlNifPid self;
-    enif_self(env, &self);
-    pthread_mutex_lock(&loop->lock); /* nobody closes it meanwhile */
-    bool done = loop->epoll < 0 || enif_select(env, loop->epoll, ERL_NIF_SELECT_READ, loop->resource,
-                                               &self, epy_atom.undefined) >= 0;
-    pthread_mutex_unlock(&loop->lock);
-    if (done)
-        return;
-    atomic_store(&loop->armed, false); /* for want of memory: a turn looks by itself, and asks again */
-    epy_loop_wake(env, loop);
-}
-
-ERL_NIF_TERM epy_loop_serve(ErlNifEnv *env, ERL_NIF_TERM term)
-{
-    epy_loop *loop = epy_loop_find(env, term);
-    if (!loop)
-        return enif_make_badarg(env);
-    release(env, loop);
-    if (atomic_exchange(&loop->wanted, false))
-        select_ready(env, loop);
-    return epy_atom.ok;
 }
 
 ERL_NIF_TERM epy_loop_close(ErlNifEnv *env, ERL_NIF_TERM term, ERL_NIF_TERM tag)

@@ -13,15 +13,10 @@
  * or by the next: who wakes has put his work where a turn looks, and then looks at the state.
  *
  * Erlang gives work by tasks: requests whose coroutine is started by a turn and whose reply is
- * sent when that ends, by a later one.  Descriptors are all in the epoll set of the loop, and a
- * timer is one more of them.  While they come without end, turns look at the set by themselves.
- * When a turn finds nothing the loop *lingers*: its executor, if it has nothing else to do, sleeps
- * in a poll of that set for LINGER_NS.  After that, or when the executor has other work, the set is
- * *armed*, that is under enif_select: the loop's owner, an Erlang process, gets a message and calls
- * epy_loop_ready().  It is the owner as well who calls enif_select(), told by a message: newer
- * emulators allow that on schedulers only.
+ * sent when that ends, by a later one.
  *
- * The side that Python sees is in epy_host.h.
+ * How it hears of descriptors when it is idle is in epy_loop_idle.h; the side that Python sees is in
+ * epy_host.h.
  */
 #ifndef EPY_LOOP_H
 #define EPY_LOOP_H
@@ -71,8 +66,6 @@ EPY_ANY epy_loop *epy_loop_find(ErlNifEnv *env, ERL_NIF_TERM term);
 /* Native functions; see erl/py_nif.erl. */
 EPY_ANY ERL_NIF_TERM epy_loop_new(ErlNifEnv *env, ERL_NIF_TERM n);
 EPY_ANY ERL_NIF_TERM epy_loop_count(ErlNifEnv *env);
-EPY_ANY ERL_NIF_TERM epy_loop_ready(ErlNifEnv *env, ERL_NIF_TERM loop);
-EPY_ANY ERL_NIF_TERM epy_loop_serve(ErlNifEnv *env, ERL_NIF_TERM loop);
 EPY_ANY ERL_NIF_TERM epy_loop_close(ErlNifEnv *env, ERL_NIF_TERM loop, ERL_NIF_TERM tag);
 EPY_ANY ERL_NIF_TERM epy_loop_info(ErlNifEnv *env, ERL_NIF_TERM loop);
 
@@ -95,13 +88,6 @@ EPY_ANY void epy_loop_wake(ErlNifEnv *env, epy_loop *loop);
  * was cancelled, that is interrupted.  On a service thread of the interpreter. */
 EPY_GIL void epy_loop_unblock(epy_executor *ex);
 
-/* The owner gets a message when a descriptor is ready, if there are any. */
-EPY_ANY void epy_loop_arm(epy_loop *loop);
-
-/* On an executor without work: sleeps until something is to be done, or has been put into the
- * queue, and true; or until the loop has lingered for long enough. */
-EPY_NOGIL bool epy_loop_linger(epy_loop *loop, epy_ready has_work);
-
 /* Does any loop have a task that has not ended? */
 EPY_ANY bool epy_loops_have_tasks(void);
 
@@ -109,9 +95,6 @@ EPY_ANY bool epy_loops_have_tasks(void);
 EPY_ANY void epy_loops_resume(void);
 
 /* For epy_host.c, in a turn of this loop. */
-
-/* The epoll descriptor of the loop, which stays Python's.  -1 with an exception set. */
-EPY_GIL int epy_loop_attach(epy_loop *loop, int epoll);
 
 /* The next task to start, and the next request whose task is to be cancelled; or NULL. */
 EPY_GIL epy_request *epy_loop_next_task(epy_loop *loop);

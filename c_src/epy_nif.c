@@ -13,7 +13,7 @@
 #include "epy_inline.h"
 #include "epy_interrupt.h"
 #include "epy_lib.h"
-#include "epy_loop.h"
+#include "epy_loop_idle.h"
 #include "epy_map.h"
 #include "epy_namespace.h"
 #include "epy_pipe.h"

@@ -20,6 +20,7 @@ EPY_SOURCES += epy_gil.c        # whether a GIL is held
 EPY_SOURCES += epy_compat.c     # modules that do not go with the mode
 EPY_SOURCES += epy_stats.c      # what is counted
 EPY_SOURCES += epy_loop.c       # event loops without a thread
+EPY_SOURCES += epy_loop_idle.c  # how they hear of descriptors and timers
 EPY_SOURCES += epy_host.c       # what Python sees of them
 EPY_SOURCES += epy_wakeup.c     # a cancel, for a thread that waits in select()
 EPY_SOURCES += epy_interrupt.c  # ending a request that runs

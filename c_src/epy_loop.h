@@ -38,6 +38,7 @@ typedef struct epy_loop {
     ErlNifPid owner;               /* constant */
     atomic_int state;
     atomic_bool armed;             /* the owner gets a message when a descriptor is ready */
+    _Atomic uint64_t heard_ns;     /* when a descriptor was ready last */
     _Atomic uint64_t closing_ns;   /* 0; or since when it takes no more tasks, and those that run
                                       are cancelled */
     atomic_bool attached;          /* Python's loop has been made, and has not been closed */

@@ -59,11 +59,21 @@ void epy_loop_set_timer(epy_loop *loop, uint64_t ns)
 
 /* ---- an executor watches ---- */
 
-/* What is armed stays so. */
+/* A descriptor is ready. */
+static void hear(ErlNifEnv *env, epy_loop *loop)
+{
+    atomic_store_explicit(&loop->heard_ns, epy_now_ns(), memory_order_relaxed);
+    epy_loop_wake(env, loop);
+}
+
 void epy_loop_go_idle(epy_loop *loop, epy_executor *ex)
 {
     if (!atomic_load(&loop->attached) || atomic_load(&loop->armed))
         return;
+    if (epy_now_ns() - atomic_load_explicit(&loop->heard_ns, memory_order_relaxed) > LINGER_NS) {
+        epy_loop_arm(loop);
+        return;
+    }
     epy_loop_keep(loop);
     ex->lingers = loop;
 }
@@ -90,7 +100,7 @@ bool epy_loop_linger(epy_loop *loop, epy_ready has_work)
     epy_watch end = epy_idle_wait_watching(&loop->group->idle, has_work, loop->group, LINGER_NS);
     unwatch(loop);
     if (end == EPY_WATCH_READABLE)
-        epy_loop_wake(NULL, loop);
+        hear(NULL, loop);
     return end != EPY_WATCH_TIMEOUT;
 }
 
@@ -126,7 +136,7 @@ ERL_NIF_TERM epy_loop_ready(ErlNifEnv *env, ERL_NIF_TERM term)
     if (!loop)
         return enif_make_badarg(env);
     atomic_store(&loop->armed, false);
-    epy_loop_wake(env, loop);
+    hear(env, loop);
     return epy_atom.ok;
 }
 

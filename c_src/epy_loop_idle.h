@@ -2,11 +2,11 @@
 /*
  * How an event loop that has nothing to do hears of its descriptors.
  *
- * All of them are in the epoll set of the loop, and a timer is one more.  After a turn that found
- * nothing the loop *lingers*: its executor, if it has nothing else to do, sleeps in a poll of that
- * set for LINGER_NS.  After that, or when the executor has other work, the set is *armed*, that is
- * under enif_select(): the loop's owner, an Erlang process, gets a message and calls
- * epy_loop_ready().  It is the owner as well who calls enif_select(), and who lets go of the
+ * All of them are in the epoll set of the loop, and a timer is one more.  A loop that goes idle
+ * within LINGER_NS of the last news from a descriptor *lingers*: its executor, if it has nothing else
+ * to do, sleeps in a poll of that set for as long again.  After that, or when the executor has other
+ * work, the set is *armed*, that is under enif_select(): the loop's owner, an Erlang process, gets a
+ * message and calls epy_loop_ready().  It is the owner as well who calls enif_select(), and who lets go of the
  * descriptor, told by a message: newer emulators allow that on schedulers only.
  *
  * What is armed stays so until a descriptor is ready, and no turn looks at the set meanwhile; of a
@@ -24,7 +24,7 @@ EPY_GIL int epy_loop_attach(epy_loop *loop, int epoll);
 /* At the end of a turn: clears what has rung, and rings no later than that; 0: not at all. */
 EPY_ANY void epy_loop_set_timer(epy_loop *loop, uint64_t ns);
 
-/* The same: it lingers on the calling executor, unless it is armed. */
+/* The same: it lingers on the calling executor or is armed, if it is not yet. */
 EPY_ANY void epy_loop_go_idle(epy_loop *loop, epy_executor *ex);
 
 /* On an executor without work: sleeps until there is something to do, be it in the queue; then

@@ -17,7 +17,7 @@
 keys() ->
     Schedulers = erlang:system_info(schedulers_online),
     [{python, undefined, fun is_python/1,
-      "a version such as \"3.13\", a tag such as \"cp313t\", a variant such as "
+      "a version such as \"3.13\" or \"3.13t\", a tag such as \"cp313t\", a variant such as "
       "\"cp313-subinterp\" or the path of an interpreter"},
      {mode, undefined, fun is_mode/1, "multi_executor, subinterp or free_threaded"},
      count(num_executors, 4, 256),

@@ -61,11 +61,12 @@ wish() ->
 wish("/" ++ _ = Path) ->
     describe(Path);
 wish(Value) ->
-    case re:run(Value, "^(?:(\\d+)\\.(\\d+)|(cp\\d+t?)|(cp\\d+t?-[a-z_]+))$",
+    case re:run(Value, "^(?:(\\d+)\\.(\\d+)(t?)|(cp\\d+t?)|(cp\\d+t?-[a-z_]+))$",
                 [{capture, all_but_first, list}]) of
-        {match, [Major, Minor]} -> {ok, {version, {list_to_integer(Major), list_to_integer(Minor)}}};
-        {match, [_, _, Tag]} -> {ok, {tag, Tag}};
-        {match, [_, _, _, Name]} -> {ok, {name, Name}};
+        {match, [Major, Minor, "t"]} -> {ok, {tag, "cp" ++ Major ++ Minor ++ "t"}};
+        {match, [Major, Minor, ""]} -> {ok, {version, {list_to_integer(Major), list_to_integer(Minor)}}};
+        {match, [_, _, _, Tag]} -> {ok, {tag, Tag}};
+        {match, [_, _, _, _, Name]} -> {ok, {name, Name}};
         nomatch -> {error, {bad_python, Value, "neither a version, a tag, a variant nor a path"}}
     end.
 

@@ -397,10 +397,13 @@ a_node_takes_the_variant_it_is_told(_Config) ->
     #{name := Name, tag := Tag, version := {Major, Minor} = Version} = me(),
     All = variants(),
     {ok, Executable} = py:eval(<<"__import__('sys').executable">>),
-    Wishes = [{Name, Name},
-              {Tag, best([V || #{tag := T} = V <- All, T =:= Tag])},
+    OfTag = best([V || #{tag := T} = V <- All, T =:= Tag]),
+    %% The free-threaded build is also called by its version and a t.
+    FreeThreaded = ["3." ++ Minor_t || "cp3" ++ Minor_t <- [Tag], lists:suffix("t", Tag)],
+    Wishes = [{Wish, OfTag} || Wish <- [Tag | FreeThreaded]] ++
+             [{Name, Name},
               {lists:concat([Major, ".", Minor]), best([V || #{version := V0} = V <- All, V0 =:= Version])},
-              {binary_to_list(Executable), best([V || #{tag := T} = V <- All, T =:= Tag])}],
+              {binary_to_list(Executable), OfTag}],
     [?assertEqual({Python, {ok, Expected}}, {Python, chosen(Python)}) || {Python, Expected} <- Wishes].
 
 a_node_takes_the_best_variant_unless_told(_Config) ->
@@ -421,6 +424,8 @@ what_is_no_Python_is_an_error(_Config) ->
          [?assertMatch({_, _}, binary:match(Text, Part), {Python, Text}) || Part <- Parts]
      end || {Python, Parts} <- [{"python3", [<<"python3">>]},
                                 {"3.99", [list_to_binary(py_test:variant())]},
+                                {"3.99t", [list_to_binary(py_test:variant())]},
+                                {"3.13tt", [<<"a version">>]},
                                 {"cp399-subinterp", [list_to_binary(py_test:variant())]},
                                 {"/no/such/python", [<<"/no/such/python">>]},
                                 {"/bin/false", [<<"/bin/false">>]}]].

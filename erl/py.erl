@@ -145,7 +145,7 @@ apply_full(Module, Function, Args, Kwargs, Options) ->
         end).
 
 %% @doc What a shell prints of an exception that apply/3,4 raised: see EEP 54.
--spec format_error(Reason :: term(), erlang:stacktrace()) -> #{reason | general => unicode:chardata()}.
+-spec format_error(Reason :: term(), erlang:stacktrace()) -> #{reason | general => binary()}.
 format_error(Reason, Stacktrace) ->
     py_error:format(Reason, Stacktrace).
 

@@ -59,7 +59,8 @@ summary(Type, <<>>) -> atom_to_binary(Type);
 summary(Type, Message) -> io_lib:format("~ts: ~ts", [Type, Message]).
 
 %% What is printed of an error of raise/2.
--spec format(Reason :: term(), erlang:stacktrace()) -> #{reason | general => unicode:chardata()}.
+%% The texts are binaries, as Elixir takes no others.
+-spec format(Reason :: term(), erlang:stacktrace()) -> #{reason | general => binary()}.
 format({python, Type, Message}, Stacktrace) ->
     Text = unicode:characters_to_list(summary(Type, Message)),
     case lists:all(fun(Char) -> Char < 256 end, Text) of
@@ -80,7 +81,7 @@ details_in([{_, _, _, Info} | _]) ->
 details_in([]) ->
     [].
 
-general(Text, []) -> #{reason => Text};
+general(Text, []) -> #{reason => unicode:characters_to_binary(Text)};
 general(Text, Details) ->
     Lines = lists:append([binary:split(Detail, <<"\n">>, [global]) || Detail <- Details]),
-    #{reason => Text, general => lists:join(?INDENT, Lines)}.
+    (general(Text, []))#{general => unicode:characters_to_binary(lists:join(?INDENT, Lines))}.

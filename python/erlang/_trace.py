@@ -48,7 +48,7 @@ class Span:
     __slots__ = ("name", "attributes", "events", "status", "trace_id", "span_id", "parent_span_id",
                  "_started_at", "_started", "_token", "__weakref__")
 
-    def __init__(self, name: str, **attributes: Any) -> None:
+    def __init__(self, name: str, /, **attributes: Any) -> None:  # an attribute may be called name
         if not isinstance(name, str):
             raise TypeError(f"the name of a span must be a str, not {name!r}")
         self.name = name
@@ -77,7 +77,7 @@ class Span:
         """Says something about the span, in place of what was said before under this key."""
         self.attributes[key] = value
 
-    def add_event(self, name: str, **attributes: Any) -> None:
+    def add_event(self, name: str, /, **attributes: Any) -> None:
         """Notes that something has happened, and when."""
         if self.trace_id is not None:
             self.events.append({_NAME: name, _TIME: time_ns(), _ATTRIBUTES: attributes})

@@ -9,6 +9,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([a_span_tells_what_took_how_long/1,
          spans_have_attributes_and_events/1,
+         attributes_may_have_any_name/1,
          an_exception_makes_the_status_an_error/1,
          spans_within_spans_are_children/1,
          functions_can_be_traced/1,
@@ -111,6 +112,14 @@ spans_have_attributes_and_events(_Config) ->
     #{name := <<"happened">>, time := Time, attributes := #{<<"what">> := <<"this">>}} = First,
     #{name := <<"again">>} = Second,
     ?assert(abs(Time - Start) < 10000000000).
+
+%% Also those that the parameters are called.
+attributes_may_have_any_name(_Config) ->
+    ok = py:exec(<<"with erlang.Span('s', name='n', self=1) as span:\n"
+                   "    span.add_event('e', name='m', self=2)\n">>),
+    [#{name := <<"s">>, attributes := Attributes, events := [Event]}] = traces(1),
+    ?assertEqual(#{<<"name">> => <<"n">>, <<"self">> => 1}, Attributes),
+    ?assertMatch(#{name := <<"e">>, attributes := #{<<"name">> := <<"m">>, <<"self">> := 2}}, Event).
 
 an_exception_makes_the_status_an_error(_Config) ->
     {error, {'KeyError', _}} = py:exec(<<"with erlang.Span('fails'): {}['no']">>),

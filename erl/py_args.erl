@@ -122,8 +122,10 @@ keyword(Name) -> Name.
 list(_What, Value) when is_list(Value) -> Value;
 list(What, Value) -> refuse('TypeError', "~ts must be a list, not ~tP", [What, Value, 10]).
 
-%% Can this be the name of a function?  A list is one if it is text.
+%% Can this be the name of a function?  A list is one if it is text; the empty one is that
+%% of the arguments.
 -spec is_name(term()) -> boolean().
+is_name([]) -> false;
 is_name(Name) when is_list(Name) -> io_lib:printable_unicode_list(Name);
 is_name(Name) -> is_atom(Name) orelse is_binary(Name).
 

@@ -494,6 +494,11 @@ arguments_of_the_wrong_type_are_errors(_Config) ->
             Result <- [py:call(X, sqrt, [16]), py:call(math, X, [16])]],
     [?ERROR('TypeError', _) = py:call(math, sqrt, X) || X <- [16, {16}, #{}, <<"16">>, a]],
     [?ERROR('TypeError', _) = py:call(math, sqrt, [16], X) || X <- [16, [], [{a, 1}], <<"16">>, a]],
+    %% Where there are no arguments, too, these are not taken for a pool and a function.
+    [?ERROR('TypeError', <<"kwargs must be a map, not ", _/binary>>) = Result
+     || X <- [[{a, 1}], []],
+        Result <- [py:call(builtins, dict, [], X), py:call(builtins, dict, [], X, 5000),
+                   py:cast(builtins, dict, [], X), py:await(py:spawn_call(builtins, dict, [], X))]],
     {ok, 4.0} = py:call(math, sqrt, [16]),
     [] = py_test:messages().
 

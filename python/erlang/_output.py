@@ -65,7 +65,6 @@ class Output(io.TextIOBase):
         """Writes all of it."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        self._check_open()
         encoded = text if self._errors == _ESCAPE else text.encode("utf-8", self._errors).decode("utf-8")
         if not output(encoded) and self._original is not None:
             self._original.write(text)
@@ -73,16 +72,15 @@ class Output(io.TextIOBase):
 
     def flush(self) -> None:
         """Sends what is held back until the end of its line."""
-        self._check_open()
         original = self.original()
         if original is None:
             output_flush()
         else:
             original.flush()
 
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ValueError("I/O operation on closed file.")
+    def close(self) -> None:
+        """Flushes.  It is the stream of all code of this interpreter, whoever is done with it."""
+        self.flush()
 
     def reconfigure(self, *, encoding: Optional[str] = None, errors: Optional[str] = None,
                     newline: Optional[str] = None, line_buffering: Optional[bool] = None,
@@ -151,6 +149,10 @@ class Buffer(io.BufferedIOBase):
     def flush(self) -> None:
         """As of the text stream."""
         self._text.flush()
+
+    def close(self) -> None:
+        """As of the text stream."""
+        self._text.close()
 
     def writable(self) -> bool:
         """Always."""

@@ -25,6 +25,7 @@
          lone_surrogates_are_written_as_escapes/1,
          print_with_its_arguments_works/1,
          the_streams_are_text_files/1,
+         the_streams_are_not_closed/1,
          the_buffer_takes_bytes/1,
          what_is_no_text_is_a_TypeError/1,
          logging_and_warnings_and_tracebacks_are_redirected/1,
@@ -297,6 +298,19 @@ the_streams_are_text_files(_Config) ->
                                        "        except io.UnsupportedOperation: pass\n"
                                        "        else: raise AssertionError(f)\n">>)
                 end).
+
+%% Code that is done with them, as in `with sys.stdout as file:', does not end them for all.
+the_streams_are_not_closed(_Config) ->
+    [{ok, <<"before\nafter\n">>} =
+         printed(fun() ->
+                         ok = py:exec(["import sys\nfile = ", File, "\nprint('before', file=sys.", Name, ")\n"
+                                       "with file: pass\nfile.close()\nassert not file.closed\n"]),
+                         py:exec(["import sys\nprint('after', file=sys.", Name, ")\n"])
+                 end)
+     || Name <- ["stdout", "stderr"], File <- ["sys." ++ Name, "sys." ++ Name ++ ".buffer"]],
+    %% What is left of a line is written.
+    {ok, <<"ab">>} = printed(fun() -> py:exec(<<"import sys\nprint('a', end='')\nsys.stdout.close()\n"
+                                                "sys.stdout.write('b')">>) end).
 
 the_buffer_takes_bytes(_Config) ->
     Code = fun(Data) -> ["import sys\nprint('a', end='')\nn = sys.stdout.buffer.write(", Data, ")\n"

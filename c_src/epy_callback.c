@@ -6,6 +6,7 @@
 #include "epy_call.h"
 #include "epy_convert.h"
 #include "epy_error.h"
+#include "epy_fork.h"
 #include "epy_group.h"
 #include "epy_interrupt.h"
 #include "epy_mode.h"
@@ -220,7 +221,7 @@ static int check(void)
     else if (epy_self && epy_stack_left() < EPY_STACK_RESERVE)
         PyErr_Format(PyExc_RecursionError, "Python and Erlang call each other too deeply");
     else
-        return 0;
+        return epy_fork_check();
     return -1;
 }
 

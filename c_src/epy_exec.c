@@ -16,6 +16,7 @@
 #include "epy_convert.h"
 #include "epy_error.h"
 #include "epy_executor.h"
+#include "epy_fork.h"
 #include "epy_handle.h"
 #include "epy_namespace.h"
 #include "epy_runtime.h"
@@ -531,7 +532,10 @@ epy_result epy_exec(epy_interp *interp, epy_request *req)
     op o = {.interp = interp, .req = req};
     begin(&o);
     PyObject *trace = epy_trace_begin(interp, req->env, req->trace, req->outer != NULL);
-    epy_result result = end(&o, operations[req->op](&o));
+    PyObject *value = operations[req->op](&o);
+    if (epy_fork_is_child())
+        epy_fork_end();
+    epy_result result = end(&o, value);
     epy_trace_end(interp, trace);
     return result;
 }

@@ -5,6 +5,7 @@
 #include "epy_atoms.h"
 #include "epy_callback.h"
 #include "epy_error.h"
+#include "epy_fork.h"
 #include "epy_interrupt.h"
 #include "epy_term.h"
 
@@ -477,6 +478,8 @@ static PyObject *async_start(PyObject *module, PyObject *args)
     if (!epy_self && enif_thread_type() != ERL_NIF_THR_UNDEFINED)
         return PyErr_Format(PyExc_RuntimeError,
                             "a function that runs in the pool inline cannot call Erlang");
+    if (epy_fork_check() < 0)
+        return NULL;
     PyTypeObject *type = (PyTypeObject *)objects->async_call_type;
     PyObject *o = type->tp_alloc(type, 0);
     if (o && start(interp, function, arguments, (call_object *)o, (mailbox_object *)mailbox) < 0) {

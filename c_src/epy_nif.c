@@ -9,6 +9,7 @@
 #include "epy_callback.h"
 #include "epy_error.h"
 #include "epy_executor.h"
+#include "epy_fork.h"
 #include "epy_handle.h"
 #include "epy_inline.h"
 #include "epy_interrupt.h"
@@ -504,7 +505,8 @@ static int load(ErlNifEnv *env, void **priv, ERL_NIF_TERM info)
     if (open_types(env) < 0)
         return EPY_LOAD_NO_MEMORY;
     epy_lib_tune_malloc();
-    return epy_lib_pin();
+    r = epy_lib_pin();
+    return r == EPY_LOAD_OK ? epy_fork_init() : r;
 }
 
 /* The module was loaded again.  The state is the process's, so only what belongs

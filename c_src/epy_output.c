@@ -5,6 +5,7 @@
 #include "epy_atoms.h"
 #include "epy_callback.h"
 #include "epy_error.h"
+#include "epy_fork.h"
 #include "epy_host.h"
 #include "epy_request.h"
 #include "epy_runtime.h"
@@ -91,7 +92,8 @@ static int write_elsewhere(const char *text, size_t size)
 
 int epy_output_write(epy_interp *interp, PyObject *text)
 {
-    if (!epy_runtime_config()->redirect_output || !epy_runtime_is_running())
+    if (!epy_runtime_config()->redirect_output || !epy_runtime_is_running() ||
+        epy_fork_is_child())
         return 0;
     PyObject *utf8 = PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace");
     if (!utf8)

@@ -6,6 +6,7 @@
 #include "epy_convert.h"
 #include "epy_error.h"
 #include "epy_executor.h"
+#include "epy_fork.h"
 #include "epy_host.h"
 #include "epy_inline.h"
 #include "epy_request.h"
@@ -133,6 +134,8 @@ static PyObject *send(PyObject *module, PyObject *const *args, Py_ssize_t n)
     (void)module;
     if (n != 2)
         return PyErr_Format(PyExc_TypeError, "send() takes the destination and the message");
+    if (epy_fork_check() < 0)
+        return NULL;
     epy_interp *interp = epy_interp_current();
     ErlNifEnv *env = interp ? message_env() : NULL;
     if (!env)

@@ -28,6 +28,7 @@ EPY_SOURCES += epy_queue.c      # requests that wait (no Python, no BEAM)
 EPY_SOURCES += epy_request.c    # the unit of work, and its free list
 EPY_SOURCES += epy_exec.c       # the operations a request can ask for
 EPY_SOURCES += epy_callback.c   # Python calls Erlang
+EPY_SOURCES += epy_fork.c       # the child where Python forked
 EPY_SOURCES += epy_frame.c      # where a callback waits (no Python, no BEAM)
 EPY_SOURCES += epy_call.c       # calls of Erlang by threads and tasks of Python
 EPY_SOURCES += epy_mailbox.c    # the answers to those of an event loop

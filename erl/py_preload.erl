@@ -2,7 +2,8 @@
 %% @doc Code that runs once in every interpreter: in those that run, and in those that come
 %% later.  What it defines is visible in every namespace.
 %%
-%% It runs in `__main__' on a thread that serves no requests, so it cannot call Erlang.
+%% It runs in `__main__' on a thread that serves no requests, so what it calls in Erlang runs in
+%% a process of its own.
 -module(py_preload).
 
 -export([set_code/1, get_code/0, clear_code/0, has_preload/0]).

@@ -13,6 +13,7 @@
          names_of_the_process_come_before_preloaded_ones/1,
          preloaded_code_can_be_replaced_and_cleared/1,
          preload_that_fails_is_an_error/1,
+         preloaded_code_can_call_Erlang/1,
          the_environment_preloads/1,
          an_environment_that_fails_to_preload_is_an_error_of_the_start/1]).
 -export([an_import_is_there_in_all_interpreters/1,
@@ -131,6 +132,14 @@ preload_that_fails_is_an_error(_Config) ->
     {error, {'TypeError', _}} = py_preload:set_code(17),
     false = py_preload:has_preload(),
     {ok, 1} = py_test:in_process(fun() -> py:eval(<<"1">>) end).
+
+preloaded_code_can_call_Erlang(_Config) ->
+    Self = self(),
+    ok = py:register_function(f, fun([N]) -> {N + 1, self() =:= Self} end),
+    ok = py_preload:set_code(<<"import erlang\npreloaded_answer = erlang.call('f', 1)">>),
+    [{ok, {2, false}}] = everywhere(fun() -> py:eval(<<"preloaded_answer">>) end),
+    ok = py:unregister_function(f),
+    {error, {'Error', _}} = py_preload:set_code(<<"import erlang\nerlang.call('f', 1)">>).
 
 the_environment_preloads(_Config) ->
     py_test:restart(#{preload => <<"preloaded_by_env = 5">>}),

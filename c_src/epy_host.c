@@ -11,6 +11,7 @@
 #include "epy_trace.h"
 
 #define CLOSING_NS UINT64_C(1000000000) /* after which code that blocks a loop's end is interrupted */
+#define FAILURES_MAX 3    /* turns of a loop that fail before it is given up */
 #define TASKS_AT_ONCE 256 /* are started before the loop looks at what else there is */
 
 typedef struct host {
@@ -432,12 +433,36 @@ static void finish(epy_loop *loop)
     Py_XDECREF(object);
 }
 
-static void report(epy_interp *interp, PyObject *what)
+/* True: the turn was interrupted, and what it ran has been told. */
+static bool report(epy_interp *interp, PyObject *what)
 {
-    if (PyErr_ExceptionMatches(interp->objects.cancelled))
-        PyErr_Clear(); /* the turn was interrupted, and what it ran has been told */
+    bool interrupted = PyErr_ExceptionMatches(interp->objects.cancelled);
+    if (interrupted)
+        PyErr_Clear();
     else
         PyErr_WriteUnraisable(what);
+    return interrupted;
+}
+
+/* It has no turns any more that could end its tasks: its selector fails, or there is no memory. */
+static void give_up(epy_loop *loop, PyObject *object)
+{
+    PyObject *r = PyObject_CallMethod(object, "_close", NULL);
+    if (!r)
+        PyErr_WriteUnraisable(object);
+    Py_XDECREF(r);
+    finish(loop);
+}
+
+/* The turn has failed, which is nothing that a task does.  True: it is tried again. */
+static bool fail(epy_interp *interp, epy_loop *loop, PyObject *object)
+{
+    if (report(interp, object))
+        return true;
+    if (++loop->failures < FAILURES_MAX)
+        return true;
+    give_up(loop, object);
+    return false;
 }
 
 bool epy_host_turn(epy_interp *interp, epy_loop *loop, uint64_t *next_ns)
@@ -445,16 +470,17 @@ bool epy_host_turn(epy_interp *interp, epy_loop *loop, uint64_t *next_ns)
     bool again = false;
     if (!loop->object && (epy_loop_is_closing(loop) || make_loop(interp, loop) < 0)) {
         if (PyErr_Occurred())
-            report(interp, Py_None);
+            (void)report(interp, Py_None);
         finish(loop);
         return false;
     }
     PyObject *object = Py_NewRef(loop->object);
     PyObject *next = PyObject_CallMethod(object, "_turn", NULL);
-    if (!next) {
-        report(interp, object);
-        again = true;
-    } else if (next == Py_False)
+    if (next)
+        loop->failures = 0;
+    if (!next)
+        again = fail(interp, loop, object);
+    else if (next == Py_False)
         finish(loop);
     else if (PyFloat_Check(next))
         *next_ns = (uint64_t)(PyFloat_AS_DOUBLE(next) * 1e9) + 1;

@@ -233,7 +233,7 @@ static void refuse_tasks(ErlNifEnv *env, epy_loop *loop)
             epy_event_count(EPY_REFUSED);
 }
 
-static bool is_closed(epy_loop *loop)
+bool epy_loop_is_closed(epy_loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
     bool closed = loop->closed;
@@ -255,7 +255,7 @@ static void cancel(ErlNifEnv *env, epy_request *req)
     epy_loop_keep(loop); /* the request may be gone before we are done */
     epy_queue_push(&loop->cancels, &req->interrupt.node);
     epy_loop_wake(env, loop);
-    if (epy_loop_is_closing(loop) && is_closed(loop))
+    if (epy_loop_is_closing(loop) && epy_loop_is_closed(loop))
         drop_cancels(loop); /* no turn might ever look again */
     epy_loop_put(loop);
 }
@@ -270,7 +270,7 @@ void epy_loop_submit(ErlNifEnv *env, epy_request *req)
     atomic_fetch_add(&loop->waiting, 1);
     epy_queue_push(&loop->tasks, &req->node);
     epy_loop_wake(env, loop);
-    if (epy_loop_is_closing(loop) && is_closed(loop))
+    if (epy_loop_is_closing(loop) && epy_loop_is_closed(loop))
         refuse_tasks(env, loop); /* no turn might ever look again */
     epy_loop_put(loop);
 }
@@ -327,13 +327,13 @@ void epy_loop_finish(epy_loop *loop)
 {
     begin_closing(loop);
     atomic_store(&loop->attached, false);
-    epy_loop_close_descriptors(loop);
     pthread_mutex_lock(&loop->lock);
     epy_closer *next, *c = loop->closers;
     loop->closers = NULL;
     bool first = !loop->closed;
     loop->closed = true;
     pthread_mutex_unlock(&loop->lock);
+    epy_loop_close_descriptors(loop);
     refuse_tasks(NULL, loop);
     drop_cancels(loop);
     if (first && loop->group->interp->id == 0)

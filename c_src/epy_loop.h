@@ -46,6 +46,7 @@ typedef struct epy_loop {
     atomic_int waiting, running;   /* tasks */
     _Atomic uint64_t turns, started;
     _Atomic(epy_request *) starting; /* borrowed: whose function the turn calls just now */
+    int failures;                  /* the turn's: how many failed, one after the other */
     int timer;                     /* the turn's, like the next one: or -1 */
     uint64_t timer_ns;             /* when it rings; 0: not set */
     atomic_bool wanted;            /* the owner is to arm it */
@@ -81,6 +82,7 @@ EPY_ANY void epy_loop_adopt(epy_loop *loop, epy_request *req);
 EPY_ANY void epy_loop_submit(ErlNifEnv *env, epy_request *req);
 
 EPY_ANY bool epy_loop_is_closing(epy_loop *loop);
+EPY_ANY bool epy_loop_is_closed(epy_loop *loop); /* it has no turns any more */
 
 /* There is something to do.  env: of the calling process, or NULL on a thread of ours. */
 EPY_ANY void epy_loop_wake(ErlNifEnv *env, epy_loop *loop);

@@ -162,7 +162,7 @@ ERL_NIF_TERM epy_loop_serve(ErlNifEnv *env, ERL_NIF_TERM term)
     epy_loop_release(env, loop);
     if (atomic_exchange(&loop->wanted, false))
         select_ready(env, loop);
-    return epy_atom.ok;
+    return epy_loop_is_closed(loop) ? epy_atom.closed : epy_atom.ok;
 }
 
 
@@ -200,10 +200,8 @@ void epy_loop_close_descriptors(epy_loop *loop)
     loop->timer = -1;
     pthread_mutex_lock(&loop->lock);
     loop->released = true;
-    bool ours = loop->epoll >= 0;
     pthread_mutex_unlock(&loop->lock);
-    if (ours)
-        ask(loop);
+    ask(loop);
 }
 
 void epy_loop_stop_select(ErlNifEnv *env, void *resource, ErlNifEvent fd, int direct)

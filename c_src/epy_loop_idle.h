@@ -38,7 +38,7 @@ EPY_ANY void epy_loop_arm(epy_loop *loop);
  * even now. */
 EPY_ANY void epy_loop_inherit(ErlNifEnv *env, epy_loop *loop);
 
-/* Python's loop is closed.  The second step is done on a scheduler. */
+/* Python's loop is closed, of which the owner is told.  The second step is done on a scheduler. */
 EPY_ANY void epy_loop_close_descriptors(epy_loop *loop);
 EPY_ANY void epy_loop_release(ErlNifEnv *env, epy_loop *loop);
 

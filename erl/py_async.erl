@@ -54,7 +54,7 @@ handle_info({select, Loop, undefined, ready_input}, State) -> % of a loop whose 
     ok = py_nif:loop_ready(Loop),
     {noreply, State, ?IDLE};
 handle_info({py_loop, Loop}, State) ->
-    ok = py_nif:loop_serve(Loop),
+    _ = py_nif:loop_serve(Loop),
     {noreply, State, ?IDLE};
 handle_info({py_output, Text}, State) -> % of a thread that serves no request
     ok = py_output:post(user, Text),

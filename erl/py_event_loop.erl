@@ -372,28 +372,45 @@ stop(Pid) ->
 application_stops(Pid) ->
     gen_server:cast(Pid, application_stops).
 
--record(state, {loop :: loop()}).
+-record(state, {loop :: loop(), number :: pos_integer() | none, worker :: non_neg_integer()}).
 
-init({Number, N}) ->
+init({Number, Worker}) ->
     process_flag(trap_exit, true),
-    case py_nif:loop_new(N) of
-        {ok, Loop} -> init(py_event_loops:register(Loop, Number), Number, Loop);
+    case new(Number, Worker) of
+        {ok, Loop} -> {ok, #state{loop = Loop, number = Number, worker = Worker}};
         not_running -> ignore
     end.
 
-init(ok, Number, Loop) ->
-    ok = publish(Number, Loop),
-    {ok, #state{loop = Loop}};
-init(not_running, _Number, _Loop) ->
-    ignore. % and the loop goes with its process
+%% One that is made and is not wanted goes with its process.
+new(Number, Worker) ->
+    case py_nif:loop_new(Worker) of
+        {ok, Loop} ->
+            case py_event_loops:register(Loop, Number) of
+                ok -> ok = publish(Number, Loop), {ok, Loop};
+                not_running -> not_running
+            end;
+        not_running ->
+            not_running
+    end.
 
-%% The supervisor starts one loop after the other, so nobody else changes this meanwhile.
+%% Python could not go on with it.  The application's loops are replaced without a restart, as
+%% what was the matter may well be the matter again.
+given_up(#state{number = none} = State) ->
+    {stop, {shutdown, loop_failed}, State};
+given_up(#state{number = Number, worker = Worker} = State) ->
+    case new(Number, Worker) of
+        {ok, Loop} -> {noreply, State#state{loop = Loop}};
+        not_running -> {stop, shutdown, State}
+    end.
+
 publish(none, _Loop) ->
     ok;
 publish(Number, Loop) ->
     #{interp := Interp} = py_nif:loop_info(Loop),
-    Defaults = persistent_term:get(?DEFAULTS, #defaults{}),
-    persistent_term:put(?DEFAULTS, with(Number, {Interp, Loop}, Defaults)).
+    py_event_loops:in_turn(fun() ->
+                                   Defaults = persistent_term:get(?DEFAULTS, #defaults{}),
+                                   persistent_term:put(?DEFAULTS, with(Number, {Interp, Loop}, Defaults))
+                           end).
 
 with(Number, Row, #defaults{rows = Rows} = Defaults) ->
     Now = Rows#{Number => Row},
@@ -414,9 +431,11 @@ handle_cast(_Request, State) ->
 handle_info({select, _, undefined, ready_input}, #state{loop = Loop} = State) ->
     ok = py_nif:loop_ready(Loop),
     {noreply, State};
-handle_info({py_loop, Loop}, State) ->
-    ok = py_nif:loop_serve(Loop),
-    {noreply, State};
+handle_info({py_loop, Loop}, #state{loop = Own} = State) ->
+    case py_nif:loop_serve(Loop) of
+        closed when Loop =:= Own -> given_up(State);
+        _ -> {noreply, State}
+    end;
 %% As whoever does not trap exits would, which is done here to close the loop.
 handle_info({'EXIT', _Pid, Reason}, State) when Reason =/= normal ->
     {stop, shutdown, State};
@@ -438,7 +457,7 @@ await_closed(Loop, Tag, Deadline) ->
             ok = py_nif:loop_ready(Loop),
             await_closed(Loop, Tag, Deadline);
         {py_loop, Loop} ->
-            ok = py_nif:loop_serve(Loop),
+            _ = py_nif:loop_serve(Loop),
             await_closed(Loop, Tag, Deadline)
     after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
         logger:warning("erlang_python: an event loop did not end within ~b ms: a task does not end, "

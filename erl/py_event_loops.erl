@@ -6,7 +6,7 @@
 -module(py_event_loops).
 -behaviour(gen_server).
 
--export([find/1, all/0, register/2, unregister/0]).
+-export([find/1, all/0, register/2, unregister/0, in_turn/1]).
 -export([new_table/0, start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -52,6 +52,15 @@ unregister() ->
     true = ets:whereis(?TABLE) =:= undefined orelse ets:delete(?TABLE, self()),
     ok.
 
+%% One at a time.  While this process is not there yet, the supervisor starts one loop after
+%% the other.
+-spec in_turn(fun(() -> Result)) -> Result.
+in_turn(Fun) ->
+    case whereis(?MODULE) of
+        undefined -> Fun();
+        _ -> gen_server:call(?MODULE, {in_turn, Fun}, infinity)
+    end.
+
 -spec new_table() -> ok.
 new_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
@@ -71,6 +80,8 @@ handle_call({register, {Pid, _, _} = Row}, _From, State) ->
     _ = monitor(process, Pid),
     true = ets:insert(?TABLE, Row),
     {reply, ok, State};
+handle_call({in_turn, Fun}, _From, State) ->
+    {reply, Fun(), State};
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_call}, State}.
 

@@ -139,7 +139,7 @@ loop_count() ->
 loop_ready(_Loop) ->
     erlang:nif_error(not_loaded).
 
--spec loop_serve(loop()) -> ok.
+-spec loop_serve(loop()) -> ok | closed.
 loop_serve(_Loop) ->
     erlang:nif_error(not_loaded).
 

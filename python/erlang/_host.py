@@ -196,7 +196,12 @@ if sys.version_info >= (3, 12):
 
     def _start(loop: AbstractEventLoop, coroutine: Any) -> Task[Any]:
         # Its first step at once: most coroutines that do not wait need no more.
-        return Task(coroutine, loop=loop, eager_start=True)
+        task = Task.__new__(Task)
+        try:
+            task.__init__(coroutine, loop=loop, eager_start=True)  # type: ignore[misc]
+        except (SystemExit, KeyboardInterrupt):
+            pass  # which it has as its result
+        return task
 
 else:
 

@@ -15,6 +15,7 @@
          keywords_and_options_do_what_they_do_for_calls/1,
          values_of_every_kind_come_back/1,
          errors_of_a_task_are_those_of_a_call/1,
+         the_end_of_the_program_is_an_error_of_the_task/1,
          wrong_arguments_are_refused/1]).
 -export([tasks_of_a_loop_run_at_once/1,
          a_thousand_tasks_asleep_end_in_time/1,
@@ -53,6 +54,7 @@
          the_end_of_its_process_ends_a_loop/1,
          tasks_that_wait_when_their_loop_is_closed_never_begin/1,
          a_loop_that_died_is_replaced/1,
+         a_loop_that_cannot_go_on_is_replaced/1,
          the_stop_of_the_application_ends_tasks/1,
          the_application_stops_in_traffic/1,
          twenty_stops_and_starts_leave_nothing/1,
@@ -239,6 +241,30 @@ errors_of_a_task_are_those_of_a_call(_Config) ->
     {error, {conversion, _, [result | _]}} = run(bad, []),
     %% The loop goes on.
     {ok, 1} = run(echo, [1]).
+
+%% And of nobody else: asyncio has nothing to say about it.
+the_end_of_the_program_is_an_error_of_the_task(_Config) ->
+    ok = py:exec(<<"
+import gc
+heard = []
+async def leave(error):
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context['message']))
+    raise error
+async def leave_later(error):
+    await asyncio.sleep(0)
+    raise error
+async def what_was_heard():
+    gc.collect()
+    asyncio.get_running_loop().set_exception_handler(None)
+    return heard
+async def exit_now(): await leave(SystemExit(3))
+async def exit_later(): await leave_later(SystemExit(3))
+async def interrupt(): await leave(KeyboardInterrupt())
+">>),
+    {error, {'SystemExit', _}} = run(exit_now, []),
+    {error, {'SystemExit', _}} = run(exit_later, []),
+    {error, {'KeyboardInterrupt', _}} = run(interrupt, []),
+    {ok, []} = run(what_was_heard, []).
 
 wrong_arguments_are_refused(_Config) ->
     Refused = [fun() -> py_event_loop:run(1, f, []) end,
@@ -793,6 +819,32 @@ tasks_that_wait_when_their_loop_is_closed_never_begin(_Config) ->
     receive {'DOWN', Monitor, process, Stopper, normal} -> ok end,
     {ok, none} = py_event_loop:await(Blocker),
     [{error, cancelled} = py_event_loop:await(Ref) || Ref <- Refs],
+    [] = py_test:messages().
+
+%% Its selector is closed, so that no turn works any more: its tasks are told, and others come after
+%% it, more often than a supervisor would bear.
+a_loop_that_cannot_go_on_is_replaced(_Config) ->
+    ok = py:exec(<<"
+async def break_it():
+    asyncio.get_running_loop()._selector.close()
+    await asyncio.sleep(0.001)  # the loop looks at its selector when that is over
+">>),
+    Supervisor = whereis(py_event_loop_sup),
+    [begin
+         {ok, Loop} = py_event_loop:get_loop(),
+         {ok, Waits} = py_event_loop:create_task('__main__', wait_for, [N]),
+         {error, cancelled} = run(break_it, []),
+         {error, cancelled} = py_event_loop:await(Waits),
+         py_test:wait_until(fun() -> {ok, Loop} =/= py_event_loop:get_loop() end),
+         {ok, 1} = run(echo, [1])
+     end || N <- lists:seq(1, 15)],
+    Supervisor = whereis(py_event_loop_sup),
+    %% One of a process ends with it.
+    process_flag(trap_exit, true),
+    {ok, Pid} = py_event_loop:start_link(),
+    {error, cancelled} = py_event_loop:run('__main__', break_it, [], #{loop => Pid}),
+    receive {'EXIT', Pid, {shutdown, loop_failed}} -> ok end,
+    process_flag(trap_exit, false),
     [] = py_test:messages().
 
 a_loop_that_died_is_replaced(_Config) ->

@@ -167,8 +167,8 @@ websocket(Module, App, Scope) ->
 %% `{py_asgi, WebSocket, Event}'.  Events are: `{accept, Subprotocol | none, Headers}'; `{text,
 %% Binary}' and `{binary, Binary}'; `{close, Code, Reason}', which without an `accept' before it
 %% is a refusal, to be answered with 403; `{start, Status, Headers}' and `{data, Binary}' of
-%% another refusal, for a scope with the extension `websocket.http.response'; and at the end
-%% `done' or `{error, Reason}'.
+%% another refusal, for a scope with the extension `websocket.http.response'; `ready' after a
+%% refused send/2; and at the end `done' or `{error, Reason}'.
 -spec websocket(Module :: py:name(), App :: py:name(), scope(), websocket_options()) ->
           {ok, WebSocket :: pid()} | {error, py:reason()}.
 websocket(Module, App, Scope, Options) ->
@@ -185,8 +185,11 @@ owner(#{owner := Pid}) when is_pid(Pid) -> Pid;
 owner(#{owner := Other}) -> py_args:refuse('TypeError', "the owner must be a pid, not ~tP", [Other, 10]);
 owner(#{}) -> self().
 
-%% @doc A message of the client's.  Waits while the application has 64 that it has not taken.
--spec send(WebSocket :: pid(), {text | binary, iodata()}) -> ok | {error, closed | {py:exception(), binary()}}.
+%% @doc A message of the client's.  Waits while the application has 64 that it has not taken; but in
+%% the owner of a websocket with `credit', for which the application may wait in turn, the answer
+%% is `{error, full}' then: the message was not taken, and the event `ready' comes when there is room.
+-spec send(WebSocket :: pid(), {text | binary, iodata()}) ->
+          ok | {error, closed | full | {py:exception(), binary()}}.
 send(WebSocket, {binary, Data}) ->
     py_web_stream:push(WebSocket, {binary, {bytes, iolist_to_binary(Data)}});
 send(WebSocket, {text, Text}) ->
@@ -205,7 +208,8 @@ close(WebSocket) ->
 close(WebSocket, Code) ->
     close(WebSocket, Code, <<>>).
 
-%% @doc The client has closed the websocket: the application gets `websocket.disconnect'.
+%% @doc The client has closed the websocket: the application's `send()' raises `OSError' from now on, and
+%% its `receive()' gives `websocket.disconnect' after the messages that came before.  Never waits.
 -spec close(WebSocket :: pid(), Code :: 1000..4999, Reason :: unicode:chardata()) -> ok | {error, closed}.
 close(WebSocket, Code, Reason) when is_integer(Code) ->
     py_web_stream:push(WebSocket, {close, Code, unicode:characters_to_binary(Reason)}).

@@ -5,6 +5,13 @@
 %%
 %%     application -- erlang.send: {py_web, Event} --> this -- {Tag, Stream, Event} --> owner
 %%     application <-- more/1: credit, next/1: what the client said -- this <-- ack, send -- owner
+%%     application <-- closed/1: the client has closed -- this <-- close -- owner
+%%
+%% Each direction has its own flow control, and the two shall never wait for each other.  The
+%% application waits for credit, which its owner gives.  Who pushes waits while the application
+%% has much that it has not taken; but not the owner where there is credit, as nobody would be
+%% left to give it: that one is told `full', and hears of it when there is room (`ready').  A
+%% close waits for nothing and overtakes what waits: closed/1 tells an application that only sends.
 %%
 %% It ends when the request has ended, and the request ends with it: when the owner dies, at
 %% cancel/2 and when the application stops.  Python spends credit by itself, and asks when it
@@ -13,7 +20,7 @@
 -behaviour(gen_server).
 
 -export([start/1, receiver/1, ack/2, cancel/2, push/2]).
--export([more/1, next/1]).
+-export([more/1, next/1, closed/1]).
 -export([start_link/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([start/0]).
@@ -40,7 +47,11 @@
                 asking = none :: gen_server:from() | none, % for credit
                 queue = queue:new() :: queue:queue(term()),
                 taking = none :: gen_server:from() | none, % what is in the queue
-                pushing = [] :: [gen_server:from()]}).     % into the queue, while that is full
+                pushing = [] :: [gen_server:from()],       % into the queue, while that is full
+                may_wait :: boolean(),                     % the owner for the application
+                is_refused = false :: boolean(),           % the owner, as the queue was full
+                is_closed = false :: boolean(),            % by the client
+                watching = none :: gen_server:from() | none}). % for that
 
 %%% For the owner
 
@@ -77,8 +88,8 @@ forget(Tag, Stream) ->
     after 0 -> ok
     end.
 
-%% Something for the application; waits while there is much that it has not taken.
--spec push(pid(), term()) -> ok | {error, closed}.
+%% Something for the application; waits, or is refused, while there is much that it has not taken.
+-spec push(pid(), term()) -> ok | {error, closed | full}.
 push(Stream, Item) ->
     try gen_server:call(Stream, {push, Item}, infinity)
     catch exit:_ -> {error, closed}
@@ -95,6 +106,11 @@ more(Stream) ->
 -spec next(pid()) -> [term(), ...].
 next(Stream) ->
     gen_server:call(Stream, next, infinity).
+
+%% Waits for a close to be pushed.
+-spec closed(pid()) -> ok.
+closed(Stream) ->
+    gen_server:call(Stream, closed, infinity).
 
 %%% The process
 
@@ -113,8 +129,9 @@ init(#{tag := Tag, owner := Owner, timeout := Timeout, origin := {Namespace, Lea
                 _ -> erlang:send_after(Timeout, self(), timeout)
             end,
     Self = self(),
-    Link = [Self, fun() -> more(Self) end, Credit | [fun() -> next(Self) end || Inlet]],
-    {ok, #state{tag = Tag, owner = Owner, monitor = monitor(process, Owner), timer = Timer,
+    Link = [Self, fun() -> more(Self) end, Credit |
+            [Fun || Inlet, Fun <- [fun() -> next(Self) end, fun() -> closed(Self) end]]],
+    {ok, #state{tag = Tag, owner = Owner, monitor = monitor(process, Owner), timer = Timer, may_wait = Credit =:= none,
                 moved = fun(Result) -> Moved(Result, Link) end},
      {continue, {Start, Link}}}.
 
@@ -132,26 +149,40 @@ handle_call(more, _From, #state{credit = Credit} = State) ->
     {reply, Credit, State#state{credit = 0}};
 handle_call(next, From, #state{queue = Queue} = State) ->
     {noreply, hand_out(Queue, State#state{taking = From})};
+handle_call(closed, _From, #state{is_closed = true} = State) ->
+    {reply, ok, State};
+handle_call(closed, From, State) ->
+    {noreply, State#state{watching = From}};
+handle_call({push, _Item}, _From, #state{is_closed = true} = State) ->
+    {reply, {error, closed}, State};
+handle_call({push, {close, _Code, _Reason} = Item}, _From, #state{queue = Queue, watching = Watching} = State) ->
+    ok = reply(Watching, ok),
+    {reply, ok, hand_out(queue:in(Item, Queue), State#state{is_closed = true, is_refused = false, watching = none})};
 handle_call({push, Item}, From, #state{queue = Queue} = State) ->
-    {noreply, hand_out(queue:in(Item, Queue), push_done(From, queue:len(Queue), State))};
+    push(Item, From, queue:len(Queue) < ?QUEUE_MAX, State);
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_call}, State}.
 
-push_done(From, Length, #state{pushing = Pushing} = State) when Length >= ?QUEUE_MAX ->
-    State#state{pushing = [From | Pushing]};
-push_done(From, _Length, State) ->
-    ok = gen_server:reply(From, ok),
-    State.
+push(Item, _From, true, #state{queue = Queue} = State) ->
+    {reply, ok, hand_out(queue:in(Item, Queue), State)};
+push(_Item, {Owner, _Tag}, false, #state{owner = Owner, may_wait = false} = State) ->
+    {reply, {error, full}, State#state{is_refused = true}};
+push(Item, From, false, #state{queue = Queue, pushing = Pushing} = State) ->
+    {noreply, State#state{queue = queue:in(Item, Queue), pushing = [From | Pushing]}}.
+
+reply(none, _Answer) -> ok;
+reply(From, Answer) -> gen_server:reply(From, Answer).
 
 %% One of the two may wait for the other.
-hand_out(Queue, #state{taking = From, pushing = Pushing} = State) ->
+hand_out(Queue, #state{taking = From, pushing = Pushing, is_refused = IsRefused} = State) ->
     case From =:= none orelse queue:is_empty(Queue) of
         true ->
             State#state{queue = Queue};
         false ->
             ok = gen_server:reply(From, queue:to_list(Queue)),
             ok = lists:foreach(fun(Pusher) -> gen_server:reply(Pusher, ok) end, Pushing),
-            State#state{queue = queue:new(), taking = none, pushing = []}
+            _ = IsRefused andalso tell(ready, State),
+            State#state{queue = queue:new(), taking = none, pushing = [], is_refused = false}
     end.
 
 handle_cast({ack, N}, #state{credit = Credit, asking = none} = State) ->

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
         def start(self, status: int, headers: Headers) -> None:
             """The head."""
 
-        async def spend(self) -> None:
-            """Waits until a part of the body may go."""
+        async def spend(self, unless: Future[None]) -> None:
+            """Waits until a part of the body may go, or that future is done."""
 
         def data(self, chunk: bytes) -> None:
             """Part of the body."""
@@ -79,14 +79,21 @@ async def stream(module: Optional[str], name: Any, scope: Scope, body: Any,
 
 
 async def websocket(module: Optional[str], name: Any, scope: Scope,
-                    pid: Pid, more: Fun, credit: Optional[int], next: Fun) -> None:
+                    pid: Pid, more: Fun, credit: Optional[int], next: Fun, closed: Fun) -> None:
     """A websocket, whose messages go to that process and come from it."""
     application = find(module, name)
     outlet = _Messages(pid, more, credit)
     exchange = _WebSocket(outlet, _Pull(lambda: async_call(next)))
+    # Apart from the messages: an application that only sends takes none of them.
+    watch = asyncio.ensure_future(exchange.watch(closed))
     try:
         await _attend(application, _complete(scope, module, name), exchange)
+    except Disconnected:
+        if not exchange.has_hung_up:
+            raise
+        # An application may end by what its send() raises when the client has closed.
     finally:
+        watch.cancel()
         outlet.close()
 
 
@@ -309,7 +316,7 @@ class _Http(_Exchange):
         if not isinstance(body, bytes):
             body = memoryview(body).tobytes()  # TypeError for a str
         if body:
-            await self._outlet.spend()
+            await self._outlet.spend(self._gone)
             self._check_open()  # another task may have ended it meanwhile
             self._outlet.data(body)
         if is_more:
@@ -363,7 +370,11 @@ def _subprotocol(name: Optional[str]) -> Optional[str]:
 
 
 class _WebSocket(_Exchange):
-    """A websocket: the handshake, messages in both directions, and its end."""
+    """A websocket: the handshake, messages in both directions, and its end.
+
+    When the client closes it, send() knows at once, and receive() in its turn: after the messages
+    that came before.
+    """
 
     def __init__(self, outlet: _Messages, inlet: _Pull) -> None:
         super().__init__()
@@ -374,6 +385,29 @@ class _WebSocket(_Exchange):
         # a response, "connecting" -- start -- "denied" -- the last of its body -- "closed"
         self._state = "new"
         self._farewell: Message = {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+        self.has_hung_up = False  # the client
+        self._mute: Future[None] = get_running_loop().create_future()  # done when nothing can be sent any more
+
+    async def watch(self, closed: Fun) -> None:
+        """Waits for the client to close the websocket."""
+        try:
+            await async_call(closed)
+        except Error:  # the process has ended: there is no client
+            pass
+        self._hang_up()
+
+    def disconnect(self) -> None:
+        """The client has gone, and nothing of it is left to be received."""
+        self._hang_up()
+        super().disconnect()
+
+    def _hang_up(self) -> None:
+        self.has_hung_up = True
+        self._silence()
+
+    def _silence(self) -> None:
+        if not self._mute.done():
+            self._mute.set_result(None)
 
     async def receive(self) -> Message:
         """The next message for the application."""
@@ -399,7 +433,7 @@ class _WebSocket(_Exchange):
     async def send(self, message: Message) -> None:
         """A message of the application's."""
         kind = message["type"]
-        if self.is_gone:
+        if self.has_hung_up:
             raise Disconnected("the client has disconnected")
         if kind == "websocket.accept" and self._state in ("new", "connecting"):
             answer = _ACCEPT, _subprotocol(message.get("subprotocol")), _headers(message.get("headers", ()))
@@ -425,8 +459,8 @@ class _WebSocket(_Exchange):
 
     async def _part(self, message: Message, tell: Callable[[Any], None], part: Any) -> None:
         state = self._state
-        await self._outlet.spend()
-        if self.is_gone:
+        await self._outlet.spend(self._mute)
+        if self.has_hung_up:
             raise Disconnected("the client has disconnected")
         if self._state != state:  # another task has closed it meanwhile
             self._refuse(message)
@@ -448,16 +482,19 @@ class _WebSocket(_Exchange):
 
     def _closed(self) -> None:
         self._state = "closed"
+        self._silence()
         self._wake()
 
     def check(self) -> None:
         """The application has ended: may it?"""
+        if self.has_hung_up:
+            return
         # An application that ends ends its websocket: 1000 is a normal closure (RFC 6455, 7.4.1).
-        if self._state == "open" and not self.is_gone:
+        if self._state == "open":
             self._outlet.tell((_CLOSE, 1000, ""))
-        elif self._state == "denied" and not self.is_gone:
+        elif self._state == "denied":
             raise RuntimeError("the ASGI application ended before its response did")
-        elif self._state in ("new", "connecting") and not self.is_gone:
+        elif self._state in ("new", "connecting"):
             raise RuntimeError("the ASGI application neither accepted nor closed its websocket")
 
     def close(self) -> None:
@@ -561,7 +598,7 @@ class _Whole:
         """The head."""
         self.status, self.headers = status, headers
 
-    async def spend(self) -> None:
+    async def spend(self, unless: Future[None]) -> None:
         """Any part may go."""
 
     def data(self, chunk: bytes) -> None:
@@ -588,16 +625,17 @@ class _Messages:
         """Part of the body."""
         self.tell((DATA, chunk))
 
-    async def spend(self) -> None:
-        """Waits until one more message may go."""
+    async def spend(self, unless: Future[None]) -> None:
+        """Waits until one more message may go, or that future is done: then it may not."""
         if self._credit is None:
             return
-        while self._credit == 0:
+        while self._credit == 0 and not unless.done():
             try:
-                self._credit += await self._more.get(None) or 0
+                self._credit += await self._more.get(unless) or 0
             except Error:  # the process has ended, and has this cancelled in a moment
                 raise Disconnected("the client has disconnected") from None
-        self._credit -= 1
+        if self._credit > 0:
+            self._credit -= 1
 
     def tell(self, event: tuple[Any, ...]) -> None:
         """A message that needs no credit."""
@@ -618,12 +656,12 @@ class _Pull:
         self._ask = ask
         self._asked: Optional[Future[Any]] = None
 
-    async def get(self, unless: Optional[Future[None]]) -> Any:
+    async def get(self, unless: Future[None]) -> Any:
         """The next one; None if that future is done first, or another task has taken it."""
         asked = self._asked
         if asked is None:
             asked = self._asked = asyncio.ensure_future(self._ask())
-        await asyncio.wait([asked] if unless is None else [asked, unless], return_when="FIRST_COMPLETED")
+        await asyncio.wait([asked, unless], return_when="FIRST_COMPLETED")
         if not asked.done() or self._asked is not asked:
             return None
         self._asked = None

@@ -43,6 +43,10 @@
          an_error_ends_the_websocket/1,
          a_message_is_not_lost_when_its_task_is_cancelled/1,
          a_client_waits_for_the_application/1,
+         the_owner_does_not_wait_for_an_application_that_waits_for_it/1,
+         a_client_may_flood_an_application_that_echoes/1,
+         a_close_reaches_an_application_that_waits_in_send/1,
+         a_close_reaches_an_application_that_only_sends/1,
          the_death_of_the_owner_disconnects_the_websocket/1]).
 -export([a_lifespan_starts_and_stops_the_application/1,
          an_application_without_a_lifespan_is_none_the_worse/1,
@@ -305,6 +309,21 @@ async def ws_late(scope, receive, send):
         await late
     except RuntimeError:
         tell(scope, 'RuntimeError')
+
+async def ws_only_sends(scope, receive, send):
+    await receive()
+    await send({'type': 'websocket.accept'})
+    try:
+        while True:
+            await send({'type': 'websocket.send', 'text': 'a'})
+    except OSError:
+        tell(scope, 'OSError')
+        if scope['query_string']: raise
+    message = await receive()
+    while message['type'] == 'websocket.receive':
+        tell(scope, message['text'])
+        message = await receive()
+    tell(scope, message['type'], message['code'], message['reason'])
 
 async def late(scope, receive, send):
     await send({'type': 'http.response.start', 'status': 200})
@@ -713,7 +732,6 @@ nothing_comes_after_the_close(_Config) ->
     {ok, WebSocket} = py_asgi:websocket(asgi_parts, ws_late, ws_scope(), #{credit => 0}),
     {accept, none, []} = next(WebSocket),
     {close, 1000, <<>>} = next(WebSocket),
-    ok = py_asgi:ack(WebSocket, 1),
     <<"RuntimeError">> = told(),
     done = next(WebSocket),
     {ok, Stream} = py_asgi:run(asgi_parts, late, scope("/"), <<>>, #{stream => true, credit => 0}),
@@ -724,8 +742,8 @@ the_client_closes_a_websocket(_Config) ->
     WebSocket = websocket(ws_echo),
     {accept, none, []} = next(WebSocket),
     ok = py_asgi:send(WebSocket, {text, <<"a">>}),
-    ok = py_asgi:close(WebSocket),
     {text, <<"a!">>} = next(WebSocket),
+    ok = py_asgi:close(WebSocket),
     [<<"disconnected">>, 1005, <<>>] = told(),
     done = next(WebSocket).
 
@@ -768,6 +786,111 @@ a_client_waits_for_the_application(_Config) ->
     py_test:end_worker(W),
     Text = iolist_to_binary(lists:join(",", [integer_to_binary(N) || N <- lists:seq(1, 100)])),
     {text, Text} = next(WebSocket).
+
+%% Both directions are full.
+the_owner_does_not_wait_for_an_application_that_waits_for_it(_Config) ->
+    {ok, WebSocket} = py_asgi:websocket(asgi_apps, ws_echo, ws_scope(), #{credit => 1}),
+    {accept, none, []} = next(WebSocket),
+    Sent = fill(WebSocket, 0),
+    true = Sent >= 64,
+    {error, full} = py_asgi:send(WebSocket, {text, <<"no room">>}),
+    Answers = echoes(WebSocket),
+    ?assertEqual([integer_to_binary(N) || N <- lists:seq(1, Sent)] ++ [<<"room">>], Answers),
+    ok = py_asgi:close(WebSocket),
+    [<<"disconnected">>, 1005, <<>>] = told(),
+    done = next(WebSocket).
+
+fill(WebSocket, Sent) ->
+    case py_asgi:send(WebSocket, {text, integer_to_binary(Sent + 1)}) of
+        ok -> fill(WebSocket, Sent + 1);
+        {error, full} -> Sent
+    end.
+
+echoes(WebSocket) ->
+    case next(WebSocket) of
+        {text, <<"room!">>} ->
+            [<<"room">>];
+        {text, Echo} ->
+            ok = py_asgi:ack(WebSocket, 1),
+            [hd(binary:split(Echo, <<"!">>)) | echoes(WebSocket)];
+        ready ->
+            ok = py_asgi:send(WebSocket, {text, <<"room">>}),
+            echoes(WebSocket)
+    end.
+
+%% Over a connection whose client sends and reads as fast as it can, in two processes.
+a_client_may_flood_an_application_that_echoes(_Config) ->
+    Count = py_test:fewer(20000),
+    {ok, Listen} = gen_tcp:listen(0, [binary, {active, false}, {packet, 2}, {ip, {127, 0, 0, 1}}]),
+    {ok, Port} = inet:port(Listen),
+    Server = py_test:worker(),
+    Scope = ws_scope(),
+    py_test:start(Server, fun() -> served(Listen, Scope) end),
+    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}, {packet, 2}]),
+    Flood = py_test:worker(),
+    py_test:start(Flood, fun() -> [ok = gen_tcp:send(Socket, integer_to_binary(N)) || N <- lists:seq(1, Count)], ok end),
+    [begin
+         Echo = <<(integer_to_binary(N))/binary, "!">>,
+         {ok, Echo} = gen_tcp:recv(Socket, 0, 60000)
+     end || N <- lists:seq(1, Count)],
+    ok = py_test:answer(Flood),
+    ok = gen_tcp:close(Socket),
+    done = py_test:answer(Server),
+    [<<"disconnected">>, 1006, <<>>] = told(),
+    [py_test:end_worker(W) || W <- [Flood, Server]],
+    ok = gen_tcp:close(Listen).
+
+%% As in docs/guide/web.md.
+served(Listen, Scope) ->
+    {ok, Socket} = gen_tcp:accept(Listen),
+    {ok, WebSocket} = py_asgi:websocket(asgi_apps, ws_echo, Scope, #{credit => 4}),
+    {accept, none, []} = next(WebSocket),
+    ok = inet:setopts(Socket, [{active, once}]),
+    serve(Socket, WebSocket, none).
+
+serve(Socket, WebSocket, Kept) ->
+    receive
+        {tcp, Socket, Text} -> pushed(Socket, WebSocket, Text);
+        {tcp_closed, Socket} -> ok = py_asgi:close(WebSocket, 1006), next(WebSocket);
+        {py_asgi, WebSocket, ready} -> pushed(Socket, WebSocket, Kept);
+        {py_asgi, WebSocket, {text, Text}} ->
+            ok = gen_tcp:send(Socket, Text),
+            ok = py_asgi:ack(WebSocket, 1),
+            serve(Socket, WebSocket, Kept)
+    end.
+
+pushed(Socket, WebSocket, Text) ->
+    case py_asgi:send(WebSocket, {text, Text}) of
+        ok -> _ = inet:setopts(Socket, [{active, once}]), serve(Socket, WebSocket, none);
+        {error, full} -> serve(Socket, WebSocket, Text)
+    end.
+
+a_close_reaches_an_application_that_waits_in_send(_Config) ->
+    {ok, WebSocket} = py_asgi:websocket(asgi_parts, ws_only_sends, ws_scope(), #{credit => 1}),
+    [{accept, none, []}, {text, <<"a">>}] = [next(WebSocket), next(WebSocket)],
+    Sent = fill(WebSocket, 0),
+    %% Full or not, this does not wait.
+    ok = py_asgi:close(WebSocket, 1001, <<"bye">>),
+    {error, closed} = py_asgi:send(WebSocket, {text, <<"late">>}),
+    {error, closed} = py_asgi:close(WebSocket),
+    <<"OSError">> = told(),
+    %% What came before the close is not lost.
+    ?assertEqual([integer_to_binary(N) || N <- lists:seq(1, Sent)], [told() || _ <- lists:seq(1, Sent)]),
+    [<<"websocket.disconnect">>, 1001, <<"bye">>] = told(),
+    done = next(WebSocket),
+    [] = py_test:messages().
+
+a_close_reaches_an_application_that_only_sends(_Config) ->
+    [begin
+         Scope = (ws_scope())#{<<"query_string">> => Query},
+         {ok, WebSocket} = py_asgi:websocket(asgi_parts, ws_only_sends, Scope),
+         [{accept, none, []}, {text, <<"a">>}] = [next(WebSocket), next(WebSocket)],
+         ok = py_asgi:close(WebSocket),
+         <<"OSError">> = told(),
+         %% An application may leave it at that.
+         Query =:= <<"raise">> orelse ([<<"websocket.disconnect">>, 1005, <<>>] = told()),
+         [done] = lists:usort(all_of(WebSocket)) -- [{text, <<"a">>}]
+     end || Query <- [<<>>, <<"raise">>]].
 
 the_death_of_the_owner_disconnects_the_websocket(_Config) ->
     Scope = ws_scope(),

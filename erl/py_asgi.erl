@@ -65,8 +65,8 @@ run(Module, App, Scope, Body, Options) ->
     case py_args:checked(fun() -> checked(Module, App, Scope, [py_web:body(Body)], Options,
                                           [loop, response, stream, credit])
                          end) of
-        {ok, {Loop, Args, Checked, none}} -> wait(Loop, Args, Checked);
-        {ok, {Loop, Args, Checked, Owner}} -> start(stream, Loop, Args, Checked, Owner);
+        {ok, {Loop, Args, Checked, none}} -> py_web:with_body(Body, fun() -> wait(Loop, Args, Checked) end);
+        {ok, {Loop, Args, Checked, Owner}} -> start(stream, Loop, Args, Body, Checked, Owner);
         {error, _} = Error -> Error
     end.
 
@@ -87,10 +87,10 @@ wait(Loop, Args, #{timeout := Timeout, flags := Flags, rest := Rest} = Options) 
         none -> py_web:result(Result, Options)
     end.
 
-start(Function, Loop, Args, #{timeout := Timeout, flags := Flags, rest := Rest}, Owner) ->
+start(Function, Loop, Args, Body, #{timeout := Timeout, flags := Flags, rest := Rest}, Owner) ->
     Request = fun(On, Link) -> py_request:async({loop, On}, task, [?PYTHON, Function, Args ++ Link, #{}], Flags) end,
     py_web_stream:start(#{tag => ?MODULE, owner => Owner, timeout => Timeout, credit => py_web:credit(Rest),
-                          inlet => Function =:= websocket,
+                          body => Body, inlet => Function =:= websocket,
                           request => fun(Link) -> Request(Loop, Link) end,
                           moved => fun(Result, Link) ->
                                            case other_loop(Loop, Result, Rest, Args) of
@@ -177,7 +177,7 @@ websocket(Module, App, Scope, Options) ->
                                      checked(Module, App, Scope, [], Options, [loop, owner, credit]),
                                  {Loop, Args, Checked, owner(Rest)}
                          end) of
-        {ok, {Loop, Args, Checked, Owner}} -> start(websocket, Loop, Args, Checked, Owner);
+        {ok, {Loop, Args, Checked, Owner}} -> start(websocket, Loop, Args, <<>>, Checked, Owner);
         {error, _} = Error -> Error
     end.
 

@@ -5,7 +5,7 @@
 -module(py_web).
 
 -export([request/1, percent_decode/1, text/1, host/1]).
--export([app/2, body/1, options/2, result/2, credit/1]).
+-export([app/2, body/1, with_body/2, end_body/1, options/2, result/2, credit/1]).
 -export([loop/2, place/2, moves/3, is_elsewhere/1, main_loop/0]).
 -export_type([request/0, headers/0, body/0, source/0, response/0, response_map/0]).
 
@@ -31,6 +31,8 @@
 
 -define(KEYS, [method, path, query_string, headers, scheme, http_version, root_path, client, server,
                type, subprotocols, state, extensions]).
+
+-define(TERMS, 0). % the kind of a py_channel
 
 %%% Requests
 
@@ -252,6 +254,26 @@ source(Fun) when is_function(Fun) ->
 source(Ref) when is_reference(Ref) -> Ref;
 source(Other) ->
     py_args:refuse('TypeError', "a body must be iodata, a fun, a py_buffer or a py_byte_channel, not ~tP", [Other, 10]).
+
+%% What the request gives, which has this body until then.
+-spec with_body(body(), fun(() -> Result)) -> Result.
+with_body(Body, Request) ->
+    try Request()
+    after end_body(Body)
+    end.
+
+%% The request is over: nobody reads its body any more, and who writes it is told so.  Only where the
+%% request has ended or was cancelled, as who still reads would take that for the end of the body.
+-spec end_body(body()) -> ok.
+end_body({stream, Source}) -> end_body(Source);
+end_body(Ref) when is_reference(Ref) ->
+    try py_nif:channel_info(Ref) of
+        {?TERMS, _, _, _, _} -> ok; % it was refused, as was what is no channel
+        _ -> py_nif:channel_close(Ref)
+    catch
+        error:badarg -> ok
+    end;
+end_body(_Body) -> ok.
 
 %% Nothing is not the end, but would be taken for it.
 next_part(Fun) ->

@@ -27,9 +27,10 @@
 
 %% request: begins the request, in this process; it gets the last arguments of the function,
 %% which say how to reach this process.  moved: makes it again elsewhere, if this result says
-%% that it is to be.  credit: none for as much as there is.  inlet: is there something to push?
+%% that it is to be.  credit: none for as much as there is.  body: of the request.  inlet: is there
+%% something to push?
 -type start() :: #{tag := atom(), owner := pid(), credit := non_neg_integer() | none, timeout := timeout(),
-                   inlet := boolean(),
+                   body := py_web:body(), inlet := boolean(),
                    request := fun((Link :: [term()]) -> {ok, reference()} | {error, py:reason()}),
                    moved := fun((py:result(), Link :: [term()]) -> false | {ok, reference()} | {error, py:reason()}),
                    origin => term()}.
@@ -42,6 +43,7 @@
                 monitor :: reference(),
                 timer = none :: reference() | none,
                 ticket = none :: reference() | none,       % of the request while that runs
+                body :: py_web:body(),
                 moved :: fun((py:result()) -> false | {ok, reference()} | {error, py:reason()}),
                 credit = 0 :: non_neg_integer(),           % that Python has not fetched
                 asking = none :: gen_server:from() | none, % for credit
@@ -57,11 +59,19 @@
 
 %% In the namespace and the trace context of the calling process.
 -spec start(start()) -> {ok, pid()} | {error, not_running}.
-start(Start) ->
-    case py_request:current() of
-        not_running -> {error, not_running};
-        Namespace -> py_web_sup:start_stream(Start#{origin => {Namespace, group_leader(), py_tracer:get_context()}})
+start(#{body := Body} = Start) ->
+    case begin_stream(py_request:current(), Start) of
+        {ok, Stream} ->
+            {ok, Stream};
+        {error, not_running} ->
+            ok = py_web:end_body(Body),
+            {error, not_running}
     end.
+
+begin_stream(not_running, _Start) ->
+    {error, not_running};
+begin_stream(Namespace, Start) ->
+    py_web_sup:start_stream(Start#{origin => {Namespace, group_leader(), py_tracer:get_context()}}).
 
 %% Who gets the messages, by the option `stream'.
 -spec receiver(map()) -> pid() | none.
@@ -119,7 +129,7 @@ start_link(Start) ->
     gen_server:start_link(?MODULE, Start, []).
 
 init(#{tag := Tag, owner := Owner, timeout := Timeout, origin := {Namespace, Leader, Context}, moved := Moved,
-       credit := Credit, inlet := Inlet} = Start) ->
+       credit := Credit, body := Body, inlet := Inlet} = Start) ->
     process_flag(trap_exit, true),
     true = group_leader(Leader, self()),
     ok = py_request:bind(Namespace),
@@ -131,7 +141,8 @@ init(#{tag := Tag, owner := Owner, timeout := Timeout, origin := {Namespace, Lea
     Self = self(),
     Link = [Self, fun() -> more(Self) end, Credit |
             [Fun || Inlet, Fun <- [fun() -> next(Self) end, fun() -> closed(Self) end]]],
-    {ok, #state{tag = Tag, owner = Owner, monitor = monitor(process, Owner), timer = Timer, may_wait = Credit =:= none,
+    {ok, #state{tag = Tag, owner = Owner, monitor = monitor(process, Owner), timer = Timer, body = Body,
+                may_wait = Credit =:= none,
                 moved = fun(Result) -> Moved(Result, Link) end},
      {continue, {Start, Link}}}.
 
@@ -221,8 +232,9 @@ tell(Event, #state{tag = Tag, owner = Owner}) ->
     Owner ! {Tag, self(), Event},
     ok.
 
-terminate(Reason, #state{ticket = Ticket} = State) ->
+terminate(Reason, #state{ticket = Ticket, body = Body} = State) ->
     _ = Ticket =:= none orelse py_request:cancel(Ticket),
+    ok = py_web:end_body(Body),
     case Reason of
         normal -> ok;
         _ -> tell({error, cancelled}, State)

@@ -60,10 +60,10 @@ checked_run(EnvironAndBody, Module, App, Options) ->
                                  #{rest := Rest} = Checked = py_web:options(Options, ?KEYS),
                                  {Environ, Body} = EnvironAndBody(),
                                  Args = py_web:app(Module, App) ++ [Environ, py_web:body(Body)],
-                                 {py_web:place(Rest, Args), Args, Checked, receiver(Rest)}
+                                 {py_web:place(Rest, Args), Args, Body, Checked, receiver(Rest)}
                          end) of
-        {ok, {Place, Args, Checked, none}} -> wait(Place, Args, Checked);
-        {ok, {Place, Args, Checked, Owner}} -> start(Place, Args, Checked, Owner);
+        {ok, {Place, Args, Body, Checked, none}} -> py_web:with_body(Body, fun() -> wait(Place, Args, Checked) end);
+        {ok, {Place, Args, Body, Checked, Owner}} -> start(Place, Args, Body, Checked, Owner);
         {error, _} = Error -> Error
     end.
 
@@ -74,10 +74,10 @@ wait(Place, Args, #{timeout := Timeout, flags := Flags, rest := Rest} = Options)
         false -> py_web:result(Result, Options)
     end.
 
-start(Place, Args, #{timeout := Timeout, flags := Flags, rest := Rest}, Owner) ->
+start(Place, Args, Body, #{timeout := Timeout, flags := Flags, rest := Rest}, Owner) ->
     Request = fun(Where, Link) -> py_request:async(Where, call, [?PYTHON, stream, Args ++ Link, #{}], Flags) end,
     py_web_stream:start(#{tag => py_wsgi, owner => Owner, timeout => Timeout, credit => py_web:credit(Rest),
-                          inlet => false,
+                          body => Body, inlet => false,
                           request => fun(Link) -> Request(Place, Link) end,
                           moved => fun(Result, Link) ->
                                            Place =/= {pool, main} andalso py_web:moves(Result, Rest, Args) andalso

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from _erlang import Atom, Error, Fun, send
 
 from ._async import async_call
-from ._web import DATA, EVENT, START, check_header, find, part
+from ._web import DATA, EVENT, START, check_header, end_body, find, part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -260,6 +260,7 @@ class _Http(_Exchange):
     def __init__(self, outlet: Outlet, body: Any) -> None:
         super().__init__()
         self._outlet = outlet
+        self._source = body
         self._body: Optional[bytes] = body if isinstance(body, bytes) else None
         self._parts: Optional[_Pull] = None if isinstance(body, bytes) else _Pull(_reader(body))
         self._head: Optional[tuple[int, Headers]] = None
@@ -288,6 +289,8 @@ class _Http(_Exchange):
                 data = await parts.get(self._gone)
             except OSError:
                 self.disconnect()
+        if self.is_gone:  # then a body that ends is no whole one
+            return {"type": "http.disconnect"}
         if not data:
             self._parts = None
         return {"type": "http.request", "body": data, "more_body": bool(data)}
@@ -323,7 +326,7 @@ class _Http(_Exchange):
             await asyncio.sleep(0)  # so that others have their turn, and the end of the client comes
         else:
             self.is_complete = True
-            self._wake()
+            self.close()
             self.end()
 
     def _check_open(self) -> None:
@@ -337,10 +340,17 @@ class _Http(_Exchange):
         if not self.is_complete:
             raise RuntimeError("the ASGI application ended before its response did")
 
+    def disconnect(self) -> None:
+        """The client has gone."""
+        self.is_gone = True
+        self.close()
+
     def close(self) -> None:
-        """The application has ended."""
+        """The application has ended, or what it does now is of no request any more."""
+        self._wake()
         if self._parts is not None:
             self._parts.close()
+        end_body(self._source)
 
 
 def _status(status: int) -> int:

@@ -6,7 +6,7 @@ Apart from `_wsgi` and `_asgi`, as few bodies do and channels load asyncio.
 
 from __future__ import annotations
 
-from _erlang import Term
+from _erlang import Pipe, Term
 
 from .channel import ByteChannel, PyBuffer
 
@@ -26,6 +26,11 @@ class _Pieces(ByteChannel):
     def __init__(self, ref: Term) -> None:
         if self.kind == _TERMS:
             raise TypeError("a py_channel carries terms: a body comes through a py_byte_channel or a py_buffer")
+
+
+def end(ref: Term) -> None:
+    """Nobody reads it any more."""
+    Pipe(ref).close()
 
 
 def blocking(ref: Term) -> Union[PyBuffer, Callable[[], bytes]]:

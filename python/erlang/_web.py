@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import reduce
 from importlib import import_module
 
-from _erlang import Atom
+from _erlang import Atom, Fun
 
 from ._compat import _refused
 
@@ -48,6 +48,18 @@ def check_header(name: bytes, value: bytes) -> None:
         raise ValueError(f"{name!r} is no name of a header")
     if b"\r" in value or b"\n" in value or b"\0" in value:
         raise ValueError(f"the header {name!r} has a line break or a NUL in its value: {value!r}")
+
+
+def end_body(source: Any) -> None:
+    """The request is over: who writes its body through a channel shall not wait for room.
+
+    py_web.erl does the same, for requests that never came here; but it cannot where the process
+    that waited for this one was killed.
+    """
+    if not isinstance(source, (bytes, Fun)):
+        from ._body import end
+
+        end(source)
 
 
 def part(answer: Any) -> bytes:

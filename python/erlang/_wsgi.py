@@ -12,7 +12,7 @@ import sys
 
 from _erlang import Fun, call, send
 
-from ._web import DATA, EVENT, START, check_header, find, part
+from ._web import DATA, EVENT, START, check_header, end_body, find, part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,8 +82,15 @@ class FileWrapper:
 
 
 def _serve(application: Callable[..., Iterable[bytes]], environ: dict[str, Any], body: Any, outlet: Outlet) -> None:
-    response = _Response(outlet)
-    result = application(_complete(environ, body), response.start_response)
+    complete = _complete(environ, body)
+    try:
+        _answer(application, complete, _Response(outlet))
+    finally:
+        end_body(body)
+
+
+def _answer(application: Callable[..., Iterable[bytes]], environ: dict[str, Any], response: _Response) -> None:
+    result = application(environ, response.start_response)
     try:
         _send(result, response)
     finally:

@@ -19,13 +19,14 @@
          aiohttp_serves_a_websocket/1,
          websockets_serves_over_tls/1]).
 -export([erlang_asks_uvicorn/1]).
+-export([a_body_ends_with_its_request/1]).
 -export([the_example_refuses_what_may_hide_a_request/1,
          the_example_ends_each_body_where_it_ends/1]).
 
 suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
-    [{group, in_a_request}, {group, as_a_task},
+    [{group, in_a_request}, {group, as_a_task}, a_body_ends_with_its_request,
      the_example_refuses_what_may_hide_a_request, the_example_ends_each_body_where_it_ends].
 
 groups() ->
@@ -155,6 +156,105 @@ aiohttp_serves_a_websocket(Config) ->
 
 websockets_serves_over_tls(Config) ->
     web_case(websockets_both, [websockets], [certificate(Config)], Config).
+
+%%% Bodies
+
+%% Applications that read nothing of it.
+body_apps() ->
+    [{unread_asgi, <<"
+import asyncio, erlang
+
+async def answers(scope, receive, send):
+    await send({'type': 'http.response.start', 'status': 200})
+    await send({'type': 'http.response.body'})
+
+async def goes_on(scope, receive, send):
+    await answers(scope, receive, send)
+    await asyncio.get_running_loop().create_future()
+
+async def fails(scope, receive, send):
+    raise ValueError('on purpose')
+
+async def hangs(scope, receive, send):
+    await send({'type': 'http.response.start', 'status': 200})
+    erlang.call('begun')
+    while True:  # until that raises
+        await send({'type': 'http.response.body', 'body': b'more', 'more_body': True})
+        await asyncio.sleep(0.01)
+">>},
+     {unread_wsgi, <<"
+import erlang, time
+
+def answers(environ, start_response):
+    start_response('200 OK', [])
+    return []
+
+goes_on = answers
+
+def fails(environ, start_response):
+    raise ValueError('on purpose')
+
+def hangs(environ, start_response):
+    erlang.call('begun')
+    while True: time.sleep(0.01)
+">>}].
+
+a_body_ends_with_its_request(Config) ->
+    Dirs = [py_test:write_module(Config, Name, App) || {Name, App} <- body_apps()],
+    ok = py_import:add_path(hd(Dirs)),
+    Me = self(),
+    ok = py:register_function(begun, fun([]) -> Me ! begun, none end),
+    [begin
+         ct:log("~tp", [{Kind, Channels}]),
+         Run = fun(App, Body, Options) -> Kind:run(Module, App, #{path => <<"/">>}, {stream, Body}, Options) end,
+         Ends = fun(What) -> body_ends(Channels, What) end,
+         Ends(fun(Body) -> {ok, {_, [], <<>>}} = Run(answers, Body, #{}) end),
+         Ends(fun(Body) -> {ok, {_, [], <<>>}} = Run(goes_on, Body, #{}) end),
+         Ends(fun(Body) -> {error, {'ValueError', _}} = Run(fails, Body, #{}) end),
+         Ends(fun(Body) -> {error, {'AttributeError', _}} = Run(no_such_app, Body, #{}) end),
+         Ends(fun(Body) -> {ok, Stream} = Run(answers, Body, #{stream => true}), await_done(Kind, Stream) end),
+         Ends(fun(Body) ->
+                      {ok, Stream} = Run(hangs, Body, #{stream => true}),
+                      await_begun(),
+                      ok = Kind:cancel(Stream)
+              end),
+         Ends(fun(Body) -> py_test:timed_out(fun(Timeout) -> Run(hangs, Body, Timeout) end, fun has_begun/0) end),
+         Ends(fun(Body) ->
+                      W = py_test:worker(),
+                      py_test:start(W, fun() -> Run(hangs, Body, #{}) end),
+                      await_begun(),
+                      py_test:kill(W)
+              end)
+     end || {Kind, Module} <- [{py_asgi, unread_asgi}, {py_wsgi, unread_wsgi}],
+            Channels <- [{py_byte_channel, send}, {py_buffer, write}]],
+    %% What was no body stays as it is.
+    {ok, Terms} = py_channel:new(),
+    {error, {'TypeError', _}} = py_asgi:run(unread_asgi, answers, #{}, Terms),
+    #{closed := false} = py_channel:info(Terms).
+
+%% Who writes waits for room until the request has ended.  The body is of this process, which lives on.
+body_ends({Module, Write}, Request) ->
+    {ok, Body} = Module:new(#{max_size => 1}),
+    W = py_test:worker(),
+    py_test:start(W, fun() -> written(fun() -> Module:Write(Body, <<"part">>, infinity) end) end),
+    _ = Request(Body),
+    {error, closed} = py_test:answer(W),
+    py_test:end_worker(W).
+
+written(Write) ->
+    case Write() of
+        ok -> written(Write);
+        {error, _} = Error -> Error
+    end.
+
+await_done(Kind, Stream) ->
+    receive {Kind, Stream, done} -> ok after 60000 -> error({not_done, py_test:messages()}) end.
+
+await_begun() ->
+    receive begun -> ok after 60000 -> error({not_begun, py_test:messages()}) end.
+
+has_begun() ->
+    receive begun -> true after 1000 -> false end.
 
 %%% examples/http_server
 

@@ -3,7 +3,9 @@
 %% The lifespan of an ASGI application: a process whose life it is.
 %%
 %% In each interpreter a task runs it, on the loop that serves requests.  The task tells `started',
-%% and waits; cancelled, it stops the application and tells `stopped'.
+%% and waits; cancelled, it stops the application and tells `stopped'.  One that does not start in
+%% time is cancelled before it has, and so is the application; one that does not stop in time
+%% cancels the application by itself, as it outlives this process where a supervisor kills that.
 -module(py_asgi_lifespan).
 -behaviour(gen_server).
 
@@ -12,6 +14,7 @@
 
 -define(STARTUP_TIMEOUT, 60000).
 -define(SHUTDOWN_TIMEOUT, 5000).
+-define(CANCEL_TIMEOUT, 6000). % for word of one that was cancelled, which has 5000 to end
 
 -record(state, {tasks = #{} :: #{Ticket :: reference() => pos_integer()},
                 name :: term(),
@@ -71,7 +74,15 @@ begin_on(Loops, #{args := Args, options := Options, is_needed := IsNeeded, start
                   shutdown_timeout := ShutdownTimeout} = Start) ->
     State = #state{name = Args, shutdown_timeout = ShutdownTimeout},
     Numbered = lists:zip(lists:seq(1, length(Loops)), Loops),
-    case begin_all(Numbered, Args ++ [self()], IsNeeded, deadline(Timeout), State) of
+    Patience = case ShutdownTimeout of
+                   infinity -> none;
+                   _ -> ShutdownTimeout
+               end,
+    Request = fun(Loop, Index) ->
+                      py_request:async({loop, Loop}, task, ['erlang._asgi', lifespan,
+                                                            Args ++ [self(), Index, IsNeeded, Patience], #{}], 0)
+              end,
+    case begin_all(Numbered, Request, Timeout, deadline(Timeout), State) of
         {ok, Begun} -> {ok, Begun};
         {error, _} = Error ->
             case py_web:moves(Error, Options, Args) andalso py_web:main_loop() of
@@ -83,12 +94,17 @@ begin_on(Loops, #{args := Args, options := Options, is_needed := IsNeeded, start
 init(_Args) ->
     ignore. % enter/1 has done all
 
-begin_all([], _Args, _IsNeeded, _Deadline, State) ->
+begin_all([], _Request, _Timeout, _Deadline, State) ->
     {ok, State};
-begin_all([{Index, Loop} | Rest], Args, IsNeeded, Deadline, #state{tasks = Tasks} = State) ->
-    Begun = py_request:async({loop, Loop}, task, ['erlang._asgi', lifespan, Args ++ [Index, IsNeeded], #{}], 0),
-    case started(Begun, Index, Deadline) of
-        {ok, Ticket} -> begin_all(Rest, Args, IsNeeded, Deadline, State#state{tasks = Tasks#{Ticket => Index}});
+begin_all([{Index, Loop} | Rest], Request, Timeout, Deadline, #state{tasks = Tasks} = State) ->
+    case started(Request(Loop, Index), Index, Deadline) of
+        {ok, Ticket} ->
+            begin_all(Rest, Request, Timeout, Deadline, State#state{tasks = Tasks#{Ticket => Index}});
+        {late, Ticket} ->
+            ok = py_request:cancel(Ticket),
+            Error = late(word(Index, patience(State)), Timeout),
+            ok = shut_down(State),
+            Error;
         {error, Reason} ->
             ok = shut_down(State),
             {error, Reason}
@@ -100,13 +116,21 @@ started({ok, Ticket}, Index, Deadline) ->
         Message when element(1, Message) =:= Ticket -> failed(py_request:answer(Message));
         {'EXIT', _Pid, Reason} -> exit(Reason) % the parent's
     after remaining(Deadline) ->
-        ok = py_request:cancel(Ticket),
-        {error, timeout}
+        {late, Ticket}
     end;
 started({error, _} = Error, _Index, _Deadline) ->
     Error.
 
 failed({error, _} = Error) -> Error.
+
+late(Word, Timeout) ->
+    Text = io_lib:format("the ASGI application had not started after ~b ms; ~ts",
+                         [Timeout, case Word of
+                                       none -> "it was cancelled";
+                                       silence -> "it was cancelled, and has not ended";
+                                       _ -> Word
+                                   end]),
+    {error, {'TimeoutError', unicode:characters_to_binary(Text)}}.
 
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_call}, State}.
@@ -124,19 +148,26 @@ handle_info(_Info, State) ->
 terminate(_Reason, State) ->
     shut_down(State).
 
-shut_down(#state{tasks = Tasks, name = Name, shutdown_timeout = Timeout}) ->
-    Deadline = deadline(Timeout),
+shut_down(#state{tasks = Tasks, name = Name} = State) ->
+    Deadline = patience(State),
     _ = [ok = py_request:cancel(Ticket) || Ticket <- maps:keys(Tasks)],
     lists:foreach(fun(Index) -> stopped(Index, Name, Deadline) end, maps:values(Tasks)).
 
 stopped(Index, Name, Deadline) ->
-    receive
-        {py_web, {stopped, Index, none}} -> ok;
-        {py_web, {stopped, Index, Text}} ->
-            logger:warning("erlang_python: the ASGI application ~tp failed to shut down: ~ts", [Name, Text])
-    after remaining(Deadline) ->
-        logger:warning("erlang_python: the ASGI application ~tp did not shut down in time", [Name])
+    case word(Index, Deadline) of
+        none -> ok;
+        silence -> logger:warning("erlang_python: the ASGI application ~tp did not shut down in time", [Name]);
+        Text -> logger:warning("erlang_python: the ASGI application ~tp failed to shut down: ~ts", [Name, Text])
     end.
+
+%% What a task says of its end.
+word(Index, Deadline) ->
+    receive {py_web, {stopped, Index, Word}} -> Word
+    after remaining(Deadline) -> silence
+    end.
+
+patience(#state{shutdown_timeout = infinity}) -> infinity;
+patience(#state{shutdown_timeout = Timeout}) -> deadline(Timeout + ?CANCEL_TIMEOUT).
 
 deadline(infinity) -> infinity;
 deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.

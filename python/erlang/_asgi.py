@@ -514,10 +514,12 @@ class _WebSocket(_Exchange):
 
 # ---- lifespans
 
-async def lifespan(module: Optional[str], name: Any, pid: Pid, index: int, is_needed: bool) -> None:
+async def lifespan(module: Optional[str], name: Any, pid: Pid, index: int, is_needed: bool,
+                   patience: Optional[int]) -> None:
     """Starts an application and, when this is cancelled, stops it.
 
-    Tells that process {started, index} and, after it was cancelled, {stopped, index, error}.
+    Tells that process {started, index} and, after it was cancelled, {stopped, index, error}.  An
+    application that does not start until then, or does not stop in so many milliseconds, is cancelled.
     """
     application = find(module, name)
     exchange = _Lifespan()
@@ -534,7 +536,7 @@ async def lifespan(module: Optional[str], name: Any, pid: Pid, index: int, is_ne
         send(pid, (EVENT, (_STARTED, index)))
         await get_running_loop().create_future()  # until this is cancelled
     except CancelledError:
-        failure = await exchange.shut_down(task)
+        failure = await exchange.shut_down(task, patience)
         send(pid, (EVENT, (_STOPPED, index, failure)))
         raise
     finally:
@@ -583,15 +585,32 @@ class _Lifespan(_Exchange):
         if task.done() and not task.cancelled():
             task.exception()  # that is how it says that it has none
 
-    async def shut_down(self, task: Task[None]) -> Optional[str]:
+    async def shut_down(self, task: Task[None], patience: Optional[int]) -> Optional[str]:
         """Has it end; what went wrong."""
+        is_started = not self.over.cancelled()  # else that is what was waited for
+        self._answer = None
         self.disconnect()
-        await asyncio.wait([task])
+        if is_started:
+            await asyncio.wait([task], timeout=None if patience is None else patience / 1000)
+        if not task.done():
+            failure = await _cancel(task)
+            return failure or ("it was cancelled" if is_started else None)  # Erlang knows what did not start
         if self._answer is not None and self._answer["type"] == "lifespan.shutdown.failed":
             return str(self._answer.get("message", ""))
         if task.cancelled() or task.exception() is None:
             return None
         return None if self._answer is None and not self._is_begun else repr(task.exception())
+
+
+async def _cancel(task: Task[None]) -> Optional[str]:
+    """What is to be said of how it ended."""
+    task.cancel()
+    await asyncio.wait([task], timeout=GRACE)
+    if not task.done():
+        return "it was cancelled, and has not ended"
+    if not task.cancelled() and task.exception() is not None:
+        return f"it was cancelled, and raised {task.exception()!r}"
+    return None
 
 
 # ---- what goes to Erlang and comes from there

@@ -50,7 +50,9 @@
          the_death_of_the_owner_disconnects_the_websocket/1]).
 -export([a_lifespan_starts_and_stops_the_application/1,
          an_application_without_a_lifespan_is_none_the_worse/1,
-         an_application_that_fails_to_start_is_an_error/1]).
+         an_application_that_fails_to_start_is_an_error/1,
+         an_application_that_does_not_start_in_time_is_cancelled/1,
+         an_application_that_does_not_stop_in_time_is_cancelled/1]).
 -export([requests_of_many_processes_do_not_mix/1,
          a_module_that_refuses_is_served_by_the_main_interpreter/1,
          starlette_answers/1]).
@@ -266,6 +268,27 @@ class Spanned:
             erlang.call('lifespan', what)
             await send({'type': 'lifespan.%s.%s' % (what, self.answers[what]), 'message': 'because'})
 
+class Hanging:
+    def __init__(self, when): self.when = when
+
+    async def __call__(self, scope, receive, send):
+        for what in ('startup', 'shutdown'):
+            await receive()
+            if what == self.when:
+                try:
+                    erlang.call('lifespan', 'hangs')
+                    await asyncio.get_running_loop().create_future()
+                except asyncio.CancelledError:
+                    await asyncio.sleep(0)
+                    erlang.call('lifespan', 'cancelled')
+                    raise
+            await send({'type': 'lifespan.%s.complete' % what})
+
+async def tasks():
+    return len(asyncio.all_tasks())
+
+hangs_first = Hanging('startup')
+hangs_last = Hanging('shutdown')
 spanned = Spanned()
 unstartable = Spanned('failed')
 unstoppable = Spanned('complete', 'failed')
@@ -948,6 +971,44 @@ an_application_that_fails_to_start_is_an_error(_Config) ->
     register_lifespan(),
     ?ERROR('RuntimeError', <<"the ASGI application failed to start: because">>) =
         py_asgi:start_link(asgi_apps, unstartable).
+
+%% On a loop of its own, so that all its tasks are known.
+an_application_that_does_not_start_in_time_is_cancelled(_Config) ->
+    register_lifespan(),
+    {ok, Loop} = py_event_loop:start_link(),
+    ok = hangs_at_start(Loop, 20),
+    {ok, 1} = py_event_loop:run(asgi_apps, tasks, [], #{loop => Loop}),
+    ok = py_event_loop:stop(Loop).
+
+hangs_at_start(Loop, Timeout) ->
+    {error, {'TimeoutError', Text}} =
+        py_asgi:start_link(asgi_apps, hangs_first, #{loop => Loop, startup_timeout => Timeout}),
+    case lifespans() of
+        [] when Timeout < 60000 -> % it had not begun
+            hangs_at_start(Loop, 4 * Timeout);
+        [<<"hangs">>, <<"cancelled">>] ->
+            Expected = iolist_to_binary(io_lib:format("the ASGI application had not started after ~b ms; "
+                                                      "it was cancelled", [Timeout])),
+            ?assertEqual(Expected, Text)
+    end.
+
+an_application_that_does_not_stop_in_time_is_cancelled(_Config) ->
+    register_lifespan(),
+    {ok, Loop} = py_event_loop:start_link(),
+    ok = hangs_at_stop(Loop, 20),
+    {ok, 1} = py_event_loop:run(asgi_apps, tasks, [], #{loop => Loop}),
+    ok = py_event_loop:stop(Loop).
+
+hangs_at_stop(Loop, Timeout) ->
+    {ok, Pid} = py_asgi:start_link(asgi_apps, hangs_last, #{loop => Loop, shutdown_timeout => Timeout}),
+    Log = py_test:log_start(),
+    ok = py_asgi:stop(Pid),
+    _ = py_test:log_await(Log, {warning, "failed to shut down: it was cancelled"}),
+    _ = py_test:log_stop(Log),
+    case lifespans() of
+        [] when Timeout < 60000 -> hangs_at_stop(Loop, 4 * Timeout); % it had not begun
+        [<<"hangs">>, <<"cancelled">>] -> ok
+    end.
 
 %%% Together
 

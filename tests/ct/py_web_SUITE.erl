@@ -21,13 +21,18 @@
 -export([erlang_asks_uvicorn/1]).
 -export([a_body_ends_with_its_request/1]).
 -export([the_example_refuses_what_may_hide_a_request/1,
-         the_example_ends_each_body_where_it_ends/1]).
+         the_example_ends_each_body_where_it_ends/1,
+         the_example_takes_no_body_for_a_request/1,
+         the_example_takes_no_request_for_a_body/1,
+         the_example_asks_for_a_body_before_it_answers/1]).
 
 suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [{group, in_a_request}, {group, as_a_task}, a_body_ends_with_its_request,
-     the_example_refuses_what_may_hide_a_request, the_example_ends_each_body_where_it_ends].
+     the_example_refuses_what_may_hide_a_request, the_example_ends_each_body_where_it_ends,
+     the_example_takes_no_body_for_a_request, the_example_takes_no_request_for_a_body,
+     the_example_asks_for_a_body_before_it_answers].
 
 groups() ->
     Cases = [uvicorn_serves_http, uvicorn_serves_https, uvicorn_serves_a_websocket,
@@ -289,11 +294,23 @@ ANSWERS = {
     '/less': ('200 OK', [('Content-Length', '6')], [b'abc']),
     '/two': ('200 OK', [('Content-Length', '3'), ('content-length', '3')], [b'abc']),
     '/bad': ('200 OK', [('Content-Length', '+3')], [b'abc']),
-    '/plain': ('200 OK', [], [b'abc']),
+    '/plain': ('200 OK', [], [b'abc']), '/keep': ('200 OK', [], [b'abc']),
 }
 
+kept = []
+
+def late(environ):
+    'Reads the input of the request before, and then its own.'
+    try:
+        before = kept.pop().read()
+    except OSError as error:
+        before = str(error).encode()
+    return '200 OK', [], [before, b', ', environ['wsgi.input'].read()]
+
 def app(environ, start_response):
-    status, headers, parts = ANSWERS[environ['PATH_INFO']]
+    if environ['PATH_INFO'] == '/keep':
+        kept.append(environ['wsgi.input'])
+    status, headers, parts = late(environ) if environ['PATH_INFO'] == '/late' else ANSWERS[environ['PATH_INFO']]
     start_response(status, headers)
     return parts
 ">>},
@@ -307,6 +324,13 @@ ANSWERS = {
 }
 
 async def app(scope, receive, send):
+    if scope['path'] == '/early':
+        await send({'type': 'http.response.start', 'status': 200})
+        for i in range(5):  # one more than it has credit for: so the head has gone when the last one may
+            await send({'type': 'http.response.body', 'body': b'%d' % i, 'more_body': True})
+        message = await receive()
+        await send({'type': 'http.response.body', 'body': message['body']})
+        return
     if scope['path'] == '/echo':
         body, message = b'', {'more_body': True}
         while message['more_body']:
@@ -391,4 +415,60 @@ the_example_ends_each_body_where_it_ends(Config) ->
          ?assertEqual(<<"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc">>, Ask(Get([Below, "/less"]))),
          [?assertEqual(refusal(<<"500 Internal Server Error">>), Ask(Get([Below, Path]))) || Path <- ["/two", "/bad"]]
      end || {Below, None, Same} <- [{"", "204 ", "304 "}, {"/wsgi", "204 No Content", "304 Not Modified"}]],
+    ok = gen_tcp:close(Listen).
+
+asked(Path) -> ["GET ", Path, " HTTP/1.1\r\nHost: x\r\n\r\n"].
+
+post(Path, Headers, Body) ->
+    ["POST ", Path, " HTTP/1.1\r\nHost: x\r\n", [[Header, "\r\n"] || Header <- Headers], "\r\n", Body].
+
+posted(Path, Headers, Body) ->
+    post(Path, [["Content-Length: ", integer_to_list(iolist_size(Body))] | Headers], Body).
+
+the_example_takes_no_body_for_a_request(Config) ->
+    {Listen, Port} = example(Config),
+    Echo = <<"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc">>,
+    Plain = <<"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n">>,
+    Last = fun(Path) -> posted(Path, ["Connection: foo, Close"], "abc") end,
+    %% What is read leaves room for the next one, wherever the packets end.
+    ?assertEqual(<<Echo/binary, Echo/binary, Plain/binary, Echo/binary>>,
+                 ask(Port, [posted("/echo", [], "abc"),
+                            post("/echo", ["Transfer-Encoding: chunked"], "3\r\nabc\r\n0\r\nX: 1\r\n\r\n"),
+                            asked("/plain"), Last("/echo")])),
+    %% What is not read ends the connection, and its answer comes all the same.
+    Hidden = iolist_to_binary(lists:duplicate(20000, asked("/echo"))),
+    [?assertEqual(Plain, ask(Port, [Request, asked("/echo")]))
+     || Below <- ["", "/wsgi"],
+        Request <- [posted([Below, "/plain"], [], Hidden),
+                    post([Below, "/plain"], ["Transfer-Encoding: chunked"],
+                         [integer_to_list(byte_size(Hidden), 16), "\r\n", Hidden, "\r\n0\r\n\r\n"])]],
+    %% Nobody knows of a client of HTTP/1.0 that it could go on.
+    Old = fun(Connection) -> ask(Port, ["GET /none HTTP/1.0\r\nConnection: ", Connection, "\r\n\r\n"]) end,
+    [?assertEqual(<<"HTTP/1.1 204 \r\n\r\n">>, Old(Connection)) || Connection <- ["close", "foo"]],
+    ok = gen_tcp:close(Listen).
+
+%% An application may have kept the input of the request before.
+the_example_takes_no_request_for_a_body(Config) ->
+    {Listen, Port} = example(Config),
+    Text = <<"the body of the request cannot be read: closed, abc">>,
+    Answer = ask(Port, [asked("/wsgi/keep"), posted("/wsgi/late", ["Connection: close"], "abc")]),
+    [_Head1, _Body1, _Head2, Body] = binary:split(Answer, <<"\r\n\r\n">>, [global, trim_all]),
+    ?assertEqual(Text, iolist_to_binary(chunks(<<Body/binary, "\r\n">>))),
+    ok = gen_tcp:close(Listen).
+
+chunks(Data) ->
+    [Size, Rest] = binary:split(Data, <<"\r\n">>),
+    case binary_to_integer(Size, 16) of
+        0 -> [];
+        N -> <<Chunk:N/binary, "\r\n", Next/binary>> = Rest, [Chunk | chunks(Next)]
+    end.
+
+the_example_asks_for_a_body_before_it_answers(Config) ->
+    {Listen, Port} = example(Config),
+    Expecting = ["Expect: 100-continue", "Connection: close"],
+    ?assertEqual(<<"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ndef">>,
+                 ask(Port, posted("/echo", Expecting, "def"))),
+    Parts = << <<"1\r\n", C, "\r\n">> || <<C>> <= <<"01234">> >>,
+    ?assertEqual(<<"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Parts/binary, "3\r\ndef\r\n0\r\n\r\n">>,
+                 ask(Port, posted("/early", Expecting, "def"))),
     ok = gen_tcp:close(Listen).

@@ -379,6 +379,14 @@ def _subprotocol(name: Optional[str]) -> Optional[str]:
     return name
 
 
+def _close(code: int, reason: Optional[str]) -> tuple[int, str]:
+    if not isinstance(code, int) or not 1000 <= code <= 4999:  # RFC 6455, 7.4.2
+        raise ValueError(f"the code of a websocket's close must be an int from 1000 to 4999, not {code!r}")
+    if reason is not None and not isinstance(reason, str):
+        raise TypeError(f"the reason of a websocket's close must be a str, not {reason!r}")
+    return int(code), reason or ""
+
+
 class _WebSocket(_Exchange):
     """A websocket: the handshake, messages in both directions, and its end.
 
@@ -452,14 +460,14 @@ class _WebSocket(_Exchange):
         elif kind == "websocket.send" and self._state == "open":
             await self._send(message, message.get("text"), message.get("bytes"))
         elif kind == "websocket.close" and self._state not in ("denied", "closed"):
-            self._outlet.tell((_CLOSE, message.get("code", 1000), message.get("reason") or ""))
+            self._outlet.tell((_CLOSE, *_close(message.get("code", 1000), message.get("reason"))))
             self._closed()
         elif kind == "websocket.http.response.start" and self._state in ("new", "connecting"):
             head = _status(message["status"]), _headers(message.get("headers", ()))
             self._state = "denied"
             self._outlet.start(*head)
         elif kind == "websocket.http.response.body" and self._state == "denied":
-            await self._part(message, self._outlet.data, bytes(message.get("body", b"")))
+            await self._part(message, self._outlet.data, memoryview(message.get("body", b"")).tobytes())
             if message.get("more_body", False):
                 await asyncio.sleep(0)
             else:

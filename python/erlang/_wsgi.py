@@ -8,6 +8,7 @@ the response is the result of the call, or to an Erlang process as it comes.
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 from _erlang import Fun, call, send
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 # RFC 9110, 7.6.1, and PEP 3333: these are between server and client.
 _HOP_BY_HOP = frozenset([b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
                          b"te", b"trailers", b"transfer-encoding", b"upgrade"])
+
+# A final status (RFC 9110, 15), and a reason without control characters but tabs (RFC 9112, 4).
+_STATUS = re.compile(rb"[2-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
+# RFC 9110, 6.4.1: responses of these have no body, and one to HEAD has none either.
+_WITHOUT_BODY = (b"204", b"304")
 
 _DEFAULTS = {
     "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/", "QUERY_STRING": "", "SERVER_NAME": "localhost",
@@ -84,7 +90,7 @@ class FileWrapper:
 def _serve(application: Callable[..., Iterable[bytes]], environ: dict[str, Any], body: Any, outlet: Outlet) -> None:
     complete = _complete(environ, body)
     try:
-        _answer(application, complete, _Response(outlet))
+        _answer(application, complete, _Response(outlet, complete["REQUEST_METHOD"]))
     finally:
         end_body(body)
 
@@ -162,8 +168,9 @@ class _Input(io.RawIOBase):
 class _Response:
     """The protocol: what the application may say, and in which order."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: Outlet, method: str) -> None:
         self._outlet = outlet
+        self._method = method
         self._head: Optional[tuple[bytes, Headers]] = None
         self._is_sent = False
         self._left: Optional[int] = None  # of the bytes that Content-Length announced
@@ -202,6 +209,8 @@ class _Response:
         """The application is through."""
         if self._head is None:
             raise RuntimeError("the WSGI application ended and never called start_response()")
+        if self._left and self._method != "HEAD" and not self._head[0].startswith(_WITHOUT_BODY):
+            raise ValueError(f"the WSGI application ended {self._left} bytes before its Content-Length says")
         self._start()
 
     def _start(self) -> None:
@@ -214,7 +223,7 @@ def _status(status: str) -> bytes:
     if not isinstance(status, str):
         raise TypeError(f"the status must be a str such as '200 OK', not {status!r}")
     encoded = status.encode("latin-1")
-    if not (encoded[:3].isdigit() and encoded[3:4] in (b" ", b"")) or b"\r" in encoded or b"\n" in encoded:
+    if not _STATUS.fullmatch(encoded):
         raise ValueError(f"the status must be a str such as '200 OK', not {status!r}")
     return encoded
 

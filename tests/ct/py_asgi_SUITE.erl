@@ -749,7 +749,13 @@ broken_handshakes_are_refused(_Config) ->
     [{start, 401, []}, ?ERROR('RuntimeError', _)] = With([Deny, Accept("")]),
     [{start, 401, []}, ?ERROR('RuntimeError', _)] = With([Deny, Deny]),
     [{start, 401, []}, ?ERROR('RuntimeError', _)] = With([Deny]),
-    [?ERROR('ValueError', _)] = With(["{'type': 'websocket.http.response.start', 'status': 101}"]).
+    [?ERROR('ValueError', _)] = With(["{'type': 'websocket.http.response.start', 'status': 101}"]),
+    [{start, 401, []}, ?ERROR('TypeError', _)] = With([Deny, "{'type': 'websocket.http.response.body', 'body': 3}"]),
+    Close = fun(Rest) -> With([["{'type': 'websocket.close', ", Rest, "}"]]) end,
+    [{close, 1000, <<>>}, done] = Close("'reason': None"),
+    [{close, 4999, <<"no">>}, done] = Close("'code': 4999, 'reason': 'no'"),
+    [[?ERROR('ValueError', _)] = Close(["'code': ", Code]) || Code <- ["'1000'", "999", "5000", "None"]],
+    [?ERROR('TypeError', _)] = Close("'reason': b'no'").
 
 nothing_comes_after_the_close(_Config) ->
     {ok, WebSocket} = py_asgi:websocket(asgi_parts, ws_late, ws_scope(), #{credit => 0}),

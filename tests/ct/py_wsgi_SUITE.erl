@@ -27,6 +27,7 @@
          iterables_are_closed/1,
          broken_heads_are_refused/1,
          no_more_is_sent_than_was_announced/1,
+         no_less_is_sent_than_was_announced/1,
          wsgi_errors_is_written_to/1]).
 -export([a_response_comes_in_messages/1,
          messages_go_to_another_process/1,
@@ -455,7 +456,10 @@ broken_heads_are_refused(_Config) ->
     {ok, {<<"200 ", 16#e4>>, [{<<"A">>, <<16#e4>>}], _}} = Head(<<"200 ä"/utf8>>, [{<<"A">>, <<"ä"/utf8>>}]),
     {ok, {<<"200">>, [], _}} = Head(<<"200">>, []),
     ?ERROR('TypeError', _) = Head(200, []),
-    ?ERROR('ValueError', _) = Head(<<"OK">>, []),
+    {ok, {<<"599 a\tb">>, [], _}} = Head(<<"599 a\tb">>, []),
+    [?ERROR('ValueError', <<"the status must be", _/binary>>) = Head(Status, [])
+     || Status <- [<<"OK">>, <<"20">>, <<"2000">>, <<"200OK">>, <<"099 No">>, <<"100 Continue">>, <<"101">>, <<"200 ", 0>>,
+                   <<"200 \x7f">>, <<"200 OK\n">>, <<>>]],
     ?ERROR('ValueError', _) = Head(<<"200 OK\r\nX: 1">>, []),
     ?ERROR('TypeError', _) = Head(<<"200 OK">>, {}),
     ?ERROR('TypeError', _) = Head(<<"200 OK">>, [{<<"A">>, 1}]),
@@ -467,7 +471,7 @@ broken_heads_are_refused(_Config) ->
 
 no_more_is_sent_than_was_announced(_Config) ->
     Announce = fun(Length) -> run(announces, #{<<"test.length">> => Length}) end,
-    [{ok, {_, _, <<"abc">>}} = Announce(Length) || Length <- [<<"3">>, <<"4">>]],
+    {ok, {_, _, <<"abc">>}} = Announce(<<"3">>),
     [?ERROR('ValueError', <<"the WSGI application wrote or yielded more", _/binary>>) = Announce(Length)
      || Length <- [<<"2">>, <<"1">>, <<"0">>]],
     [?ERROR('ValueError', <<"a response has one Content-Length", _/binary>>) = Announce(Length)
@@ -476,6 +480,18 @@ no_more_is_sent_than_was_announced(_Config) ->
         run(head, #{<<"test.head">> => {<<"200 OK">>, [{<<"Content-Length">>, <<"4">>}, {<<"content-length">>, <<"4">>}]}}),
     {ok, Stream} = run(announces, #{<<"test.length">> => <<"2">>}, #{stream => true}),
     [{start, _, _}, {data, <<"ab">>}, ?ERROR('ValueError', _)] = all_of(Stream).
+
+no_less_is_sent_than_was_announced(_Config) ->
+    Announce = fun(Method, Options) ->
+                       run(announces, #{'REQUEST_METHOD' => Method, <<"test.length">> => <<"5">>}, Options)
+               end,
+    ?ERROR('ValueError', <<"the WSGI application ended 2 bytes before", _/binary>>) = Announce('GET', #{}),
+    {ok, Stream} = Announce('POST', #{stream => true}),
+    [{start, _, _}, {data, <<"ab">>}, {data, <<"c">>}, ?ERROR('ValueError', _)] = all_of(Stream),
+    %% These have no body, and the length is that of another response.
+    {ok, {_, [_], <<"abc">>}} = Announce('HEAD', #{}),
+    [{ok, {Status, [_], <<"body">>}} = run(head, #{<<"test.head">> => {Status, [{<<"Content-Length">>, <<"9">>}]}})
+     || Status <- [<<"204 None">>, <<"304">>]].
 
 wsgi_errors_is_written_to(_Config) ->
     Leader = spawn_link(fun() -> collect([]) end),

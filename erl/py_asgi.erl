@@ -199,20 +199,29 @@ send(WebSocket, {text, Text}) ->
     end.
 
 %% @equiv close(WebSocket, 1005)
--spec close(WebSocket :: pid()) -> ok | {error, closed}.
+-spec close(WebSocket :: pid()) -> ok | {error, py:reason() | closed}.
 close(WebSocket) ->
     close(WebSocket, 1005).
 
 %% @equiv close(WebSocket, Code, <<>>)
--spec close(WebSocket :: pid(), Code :: 1000..4999) -> ok | {error, closed}.
+-spec close(WebSocket :: pid(), Code :: 1000..4999) -> ok | {error, py:reason() | closed}.
 close(WebSocket, Code) ->
     close(WebSocket, Code, <<>>).
 
 %% @doc The client has closed the websocket: the application's `send()' raises `OSError' from now on, and
 %% its `receive()' gives `websocket.disconnect' after the messages that came before.  Never waits.
--spec close(WebSocket :: pid(), Code :: 1000..4999, Reason :: unicode:chardata()) -> ok | {error, closed}.
-close(WebSocket, Code, Reason) when is_integer(Code) ->
-    py_web_stream:push(WebSocket, {close, Code, unicode:characters_to_binary(Reason)}).
+-spec close(WebSocket :: pid(), Code :: 1000..4999, Reason :: unicode:chardata()) ->
+          ok | {error, py:reason() | closed}.
+close(WebSocket, Code, Reason) ->
+    case py_args:checked(fun() -> {close, close_code(Code), py_args:text(reason, Reason)} end) of
+        {ok, Close} -> py_web_stream:push(WebSocket, Close);
+        {error, _} = Error -> Error
+    end.
+
+%% RFC 6455, 7.4.2.
+close_code(Code) when is_integer(Code), Code >= 1000, Code =< 4999 -> Code;
+close_code(Other) ->
+    py_args:refuse('ValueError', "the code of a close must be an integer from 1000 to 4999, not ~tP", [Other, 10]).
 
 %%% Lifespans
 

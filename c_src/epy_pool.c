@@ -72,6 +72,8 @@ bool epy_pool_has(const epy_pool *pool, const epy_group *group)
 static epy_group *group_at(const epy_pool *pool, int i, unsigned *life)
 {
     epy_group *group = atomic_load_explicit(&pool->groups[i], memory_order_acquire);
+    if (!group)
+        return NULL; /* the pool is being closed */
     *life = atomic_load_explicit(&group->life, memory_order_acquire);
     return *life & 1 ? group : NULL;
 }

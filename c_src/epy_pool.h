@@ -6,7 +6,8 @@
  *
  * Pools live in a table and are never freed; a pool that was closed may be opened
  * under another name.  They are written by the runtime's thread only, and read by
- * all: `count` is raised after a group was put in place.
+ * all: `count` is raised after a group was put in place.  Who has read it finds NULL in the
+ * place of a group that was closed meanwhile.
  */
 #ifndef EPY_POOL_H
 #define EPY_POOL_H

@@ -36,6 +36,31 @@ bool epy_group_is_open(const epy_group *group)
     return atomic_load(&group->life) & 1;
 }
 
+/* ---- who is bound ---- */
+
+static uint64_t bound_word(unsigned life, int n)
+{
+    return (uint64_t)life << 32 | (uint32_t)n;
+}
+
+int epy_group_bound(const epy_group *group)
+{
+    return (int)(uint32_t)atomic_load(&group->bound);
+}
+
+bool epy_group_bind(epy_group *group, unsigned life, int bound)
+{
+    uint64_t word = bound_word(life, bound);
+    return atomic_compare_exchange_strong(&group->bound, &word, bound_word(life, bound + 1));
+}
+
+void epy_group_unbind(epy_group *group, unsigned life)
+{
+    uint64_t word = atomic_load(&group->bound);
+    while (word >> 32 == life && !atomic_compare_exchange_weak(&group->bound, &word, word - 1))
+        continue;
+}
+
 /* ---- open, close ---- */
 
 static epy_group *new_group(int id)
@@ -79,7 +104,7 @@ epy_group *epy_group_open(epy_interp *interp, epy_pool *pool, int wanted, bool f
     group->loops = false;
     atomic_store(&group->wanted, wanted);
     atomic_store(&group->replaced, 0);
-    atomic_store(&group->bound, 0);
+    atomic_store(&group->bound, bound_word(atomic_load(&group->life) + 1, 0));
     atomic_store(&group->cancelled, 0);
     epy_executors_forget_counts(group);
     atomic_store(&group->live, 1);

@@ -37,7 +37,7 @@ struct epy_group {
     atomic_int live;             /* who keeps it from being FREE: its owner, and each thread */
     atomic_int stuck;            /* executors whose request was cancelled and does not end */
     atomic_int replaced;         /* how often a stand-in was called for one that was stuck */
-    atomic_int bound;            /* namespaces that are bound here */
+    _Atomic uint64_t bound;      /* life << 32 | namespaces that are bound here in that life */
     _Atomic uint64_t popped;     /* requests taken off the queue; the monitor's clock */
     atomic_bool unwaited;        /* requests were queued that nobody waits for, see sweep() */
     atomic_int gone;             /* requests that were cancelled in a queue since the last sweep */
@@ -69,6 +69,12 @@ EPY_NOGIL void epy_group_drop(epy_group *group);
 
 EPY_ANY bool epy_group_is(const epy_group *group, unsigned life); /* open, and that life */
 EPY_ANY bool epy_group_is_open(const epy_group *group);
+
+/* Namespaces that are bound to the group.  One more is, if there are just so many; false: others
+ * have come or gone meanwhile, or it was opened again.  And one fewer, if that life lasts. */
+EPY_ANY int epy_group_bound(const epy_group *group);
+EPY_ANY bool epy_group_bind(epy_group *group, unsigned life, int bound);
+EPY_ANY void epy_group_unbind(epy_group *group, unsigned life);
 
 /* The group with this number, or NULL. */
 EPY_ANY epy_group *epy_group_get(int id);

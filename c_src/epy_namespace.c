@@ -13,8 +13,7 @@ static void free_bindings(epy_namespace *ns)
     epy_binding *b = atomic_load(&ns->bindings);
     while (b) {
         epy_binding *next = b->next;
-        if (epy_group_is(b->group, b->life))
-            atomic_fetch_sub(&b->group->bound, 1);
+        epy_group_unbind(b->group, b->life);
         enif_free(b);
         b = next;
     }
@@ -40,8 +39,8 @@ static void destroy(ErlNifEnv *env, void *object)
     free_globals(ns);
     if (ns->context && epy_namespace_close(ns))
         epy_runtime_close_context(ns->home, ns->life);
-    else if (!ns->context && epy_group_is(ns->home, ns->life))
-        atomic_fetch_sub(&ns->home->bound, 1);
+    else if (!ns->context)
+        epy_group_unbind(ns->home, ns->life);
     for (int n = atomic_load(&ns->slots); n > 0; n--)
         epy_runtime_give_slot(); /* a destructor sends no messages, and this may */
 }
@@ -65,8 +64,6 @@ ERL_NIF_TERM epy_namespace_make(ErlNifEnv *env, epy_group *home, unsigned life, 
     atomic_init(&ns->slots, 0);
     atomic_init(&ns->bindings, NULL);
     atomic_init(&ns->globals, NULL);
-    if (!context)
-        atomic_fetch_add(&home->bound, 1);
     ERL_NIF_TERM term = enif_make_resource(env, ns);
     enif_release_resource(ns);
     return term;
@@ -106,12 +103,11 @@ static epy_binding *find_binding(epy_binding *b, const epy_pool *pool)
  * only its place in the count of the group is taken. */
 static epy_group *bind(epy_namespace *ns, epy_pool *pool, unsigned *life)
 {
-    epy_group *group = epy_pool_pick(pool, life);
+    epy_group *group = epy_pool_bind(pool, life);
     if (!group)
         return NULL;
     epy_binding *b = enif_alloc(sizeof *b);
     *b = (epy_binding){.pool = pool, .group = group, .life = *life};
-    atomic_fetch_add(&group->bound, 1);
     b->next = atomic_load(&ns->bindings);
     while (!atomic_compare_exchange_weak(&ns->bindings, &b->next, b))
         continue;

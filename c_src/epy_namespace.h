@@ -41,7 +41,8 @@ struct epy_namespace {
 
 int epy_namespace_open(ErlNifEnv *env); /* registers the resource type */
 
-/* A term that holds a new namespace.  That of a context closes its group when it goes. */
+/* A term that holds a new namespace: of a process that is bound to this group, or of a context,
+ * which closes its group when it goes. */
 EPY_ANY ERL_NIF_TERM epy_namespace_make(ErlNifEnv *env, epy_group *home, unsigned life, bool context);
 
 EPY_ANY epy_namespace *epy_namespace_from(ErlNifEnv *env, ERL_NIF_TERM term); /* borrowed */

@@ -227,8 +227,8 @@ static ERL_NIF_TERM nif_bind(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     (void)argv;
     if (!epy_runtime_is_running())
         return epy_atom.not_running;
-    epy_group *group = epy_pool_pick(epy_pool_default, &life);
-    return epy_namespace_make(env, group, life, false);
+    epy_group *group = epy_pool_bind(epy_pool_default, &life);
+    return group ? epy_namespace_make(env, group, life, false) : epy_atom.not_running;
 }
 
 static ERL_NIF_TERM nif_submit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])

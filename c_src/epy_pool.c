@@ -85,27 +85,43 @@ epy_group *epy_pool_only_group(const epy_pool *pool, unsigned *life)
 }
 
 /* A group whose executors have been busy for a while comes after all others, and one that is
- * busy at this moment after those with almost as many processes. */
-static int load_of(epy_group *group)
+ * busy at this moment after those with almost as many processes.  `load`: its processes. */
+static int load_of(epy_group *group, int load)
 {
-    int load = atomic_load(&group->bound);
     if (epy_executors_all_busy(group))
         load += BUSY_LOAD;
     return atomic_load(&group->unmoved) ? load + INT32_MAX / 2 : load;
 }
 
-epy_group *epy_pool_pick(epy_pool *pool, unsigned *life)
+/* *bound: of the group, as it was when that was the least loaded one. */
+static epy_group *least_loaded(epy_pool *pool, unsigned *life, int *bound)
 {
     epy_group *best = NULL;
     unsigned l;
+    int least = 0;
     for (int i = 0, n = atomic_load(&pool->count); i < n; i++) {
         epy_group *group = group_at(pool, i, &l);
-        if (group && (!best || load_of(group) < load_of(best))) {
+        int processes = group ? epy_group_bound(group) : 0;
+        int load = group ? load_of(group, processes) : 0;
+        if (group && (!best || load < least)) {
             best = group;
+            least = load;
             *life = l;
+            *bound = processes;
         }
     }
     return best;
+}
+
+/* Who finds that another one was bound there meanwhile looks again: one of them goes elsewhere. */
+epy_group *epy_pool_bind(epy_pool *pool, unsigned *life)
+{
+    int bound;
+    epy_group *group;
+    do
+        group = least_loaded(pool, life, &bound);
+    while (group && !epy_group_bind(group, *life, bound));
+    return group;
 }
 
 epy_group *epy_pool_spread(epy_pool *pool, unsigned *life)

@@ -43,8 +43,9 @@ EPY_ANY bool epy_pool_has(const epy_pool *pool, const epy_group *group);
 /* The group of a pool that has but one, else NULL. */
 EPY_ANY epy_group *epy_pool_only_group(const epy_pool *pool, unsigned *life);
 
-/* The group to bind a new process to: one that moves, with the fewest processes. */
-EPY_ANY epy_group *epy_pool_pick(epy_pool *pool, unsigned *life);
+/* Binds a new process to a group: one that moves, with the fewest processes, of which it is one
+ * then.  epy_group_unbind() ends that.  NULL: the pool has none. */
+EPY_ANY epy_group *epy_pool_bind(epy_pool *pool, unsigned *life);
 
 /* One after the other. */
 EPY_ANY epy_group *epy_pool_spread(epy_pool *pool, unsigned *life);

@@ -153,7 +153,7 @@ static void count_queued(epy_request *req, void *arg)
 static bool is_in_use(const epy_group *group)
 {
     return epy_group_is_open(group) && (!group->pool || epy_pool_has(group->pool, group) ||
-                                        atomic_load(&group->bound) > 0);
+                                        epy_group_bound(group) > 0);
 }
 
 static ERL_NIF_TERM groups_term(ErlNifEnv *env)

@@ -23,6 +23,7 @@
          routes_to_unknown_pools_are_errors/1]).
 -export([a_pool_has_as_many_executors_as_asked_for/1,
          a_pool_of_sub_interpreters_spreads_its_processes/1,
+         processes_that_come_at_once_go_to_different_interpreters/1,
          own_interpreters_where_there_are_none_are_an_error/1,
          a_process_keeps_its_namespace_in_a_pool/1,
          a_namespace_is_shared_by_the_pools_of_an_interpreter/1,
@@ -288,6 +289,36 @@ a_pool_of_sub_interpreters_spreads_its_processes(_Config) ->
     %% In the shared mode it is the main one.
     {ok, _} = py_context_router:start_pool(q, 2, worker),
     ?assertEqual(modules_of(io), modules_of(q)).
+
+%% Two at a time, which meet before each round: both look for the least loaded one at once.
+processes_that_come_at_once_go_to_different_interpreters(_Config) ->
+    py_test:shared_mode() andalso throw({skip, "all processes are bound to the one group there is"}),
+    py_test:restart(#{num_subinterp_workers => 8}),
+    Rounds = lists:seq(1, py_test:fewer(1000)),
+    Come = atomics:new(1, []),
+    Bind = fun() -> exit([begin meet_at(Come, 2 * Round), py_nif:bind() end || Round <- Rounds]) end,
+    Binders = [spawn_opt(Bind, [monitor, {scheduler, S}]) || S <- [1, erlang:system_info(schedulers_online)]],
+    [Some, Others] = [receive {'DOWN', Monitor, process, Pid, Namespaces} -> Namespaces end || {Pid, Monitor} <- Binders],
+    %% Calls make interpreters busy, so that all are bound before any.
+    Places = [{place(One), place(Other)} || {One, Other} <- lists:zip(Some, Others)],
+    ?assertEqual([], [Same || {Same, Same} <- Places]),
+    ?assertEqual(8, length(lists:usort([Place || {Place, _} <- Places]))).
+
+meet_at(Come, N) ->
+    _ = atomics:add(Come, 1, 1),
+    wait_at(Come, N).
+
+wait_at(Come, N) ->
+    case atomics:get(Come, 1) >= N of
+        true -> ok;
+        false -> wait_at(Come, N)
+    end.
+
+place(Namespace) ->
+    ok = py_request:bind(Namespace),
+    {ok, Place} = py:eval(<<"id(__import__('sys').modules)">>),
+    ok = py_request:unbind(),
+    Place.
 
 own_interpreters_where_there_are_none_are_an_error(_Config) ->
     py:subinterp_supported() andalso throw({skip, "this variant has sub-interpreters"}),

@@ -8,6 +8,7 @@
 #include "epy_term.h"
 
 #include <stdlib.h>
+#include <structmember.h>
 
 typedef struct wait {
     epy_told told; /* has the references */
@@ -20,12 +21,14 @@ typedef struct wait {
 
 typedef struct wait_object {
     PyObject_HEAD
-    wait *wait; /* strong */
+    wait *wait;         /* strong */
+    PyObject *weakrefs; /* Python's */
 } wait_object;
 
 static void free_wait(epy_told *told)
 {
     wait *w = EPY_CONTAINER(told, wait, told);
+    Py_DECREF(told->weak);
     epy_mailbox_put(w->mailbox);
     epy_pipe_put(w->pipe);
     free(w);
@@ -56,8 +59,8 @@ static void wait_dealloc(PyObject *o)
 {
     PyTypeObject *type = Py_TYPE(o);
     wait *w = ((wait_object *)o)->wait;
+    PyObject_ClearWeakRefs(o);
     if (w) {
-        w->told.object = NULL;
         cancel_wait(w);
         epy_told_put(&w->told);
     }
@@ -94,12 +97,14 @@ static PyObject *wait_cancel(PyObject *o, PyObject *unused)
 
 static wait *new_wait(PyObject *object, epy_pipe *pipe, epy_channel *channel, PyObject *mailbox)
 {
-    wait *w = calloc(1, sizeof *w);
+    PyObject *weak = PyWeakref_NewRef(object, NULL);
+    wait *w = weak ? calloc(1, sizeof *w) : NULL;
     if (!w) {
+        Py_XDECREF(weak);
         PyErr_NoMemory();
         return NULL;
     }
-    w->told.object = object;
+    w->told.weak = weak;
     w->told.free = free_wait;
     atomic_init(&w->told.refs, 1);
     w->waiter.give = give_wait;
@@ -168,11 +173,17 @@ static PyMethodDef wait_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef wait_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(wait_object, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyType_Slot wait_slots[] = {
     {Py_tp_doc, (void *)"A task that waits for a channel."},
     {Py_tp_new, epy_no_new},
     {Py_tp_dealloc, wait_dealloc},
     {Py_tp_methods, wait_methods},
+    {Py_tp_members, wait_members},
     {0, NULL},
 };
 

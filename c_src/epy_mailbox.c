@@ -7,6 +7,7 @@
 #include "epy_error.h"
 #include "epy_fork.h"
 #include "epy_interrupt.h"
+#include "epy_mode.h"
 #include "epy_term.h"
 
 #include <stdlib.h>
@@ -342,18 +343,22 @@ static PyObject *convert_item(epy_interp *interp, call_object *o, const item *i)
     return Py_BuildValue("OON", o, ok ? Py_True : Py_False, value);
 }
 
-static int drain_told(PyObject *list, PyObject *o)
+static int drain_told(PyObject *list, const epy_told *told)
 {
-    PyObject *entry = o ? PyTuple_Pack(3, o, Py_True, Py_None) : NULL;
+    PyObject *o = epy_weakref_get(told->weak);
+    if (!o)
+        return 0; /* nobody waits any more */
+    PyObject *entry = PyTuple_Pack(3, o, Py_True, Py_None);
     int r = entry ? PyList_Append(list, entry) : -1;
     Py_XDECREF(entry);
-    return o ? r : 0; /* NULL: nobody waits any more */
+    Py_DECREF(o);
+    return r;
 }
 
 static int drain_item(PyObject *list, const item *i)
 {
     if (i->told)
-        return drain_told(list, i->told->object);
+        return drain_told(list, i->told);
     call_object *o = (call_object *)i->call->object;
     if (!o)
         return 0; /* cancelled after its answer had come */

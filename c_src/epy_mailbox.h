@@ -16,8 +16,9 @@ typedef struct epy_mailbox epy_mailbox;
 /* Part of what tells a loop something other than the answer to a call. */
 typedef struct epy_told {
     atomic_int refs;
-    PyObject *object; /* borrowed, or NULL: what Python gets; of the thread that runs the loop */
-    void (*free)(struct epy_told *told);
+    PyObject *weak;   /* strong, constant: a weak reference to what Python gets, whose last
+                         reference may go on any thread; put by free() */
+    void (*free)(struct epy_told *told); /* EPY_GIL */
 } epy_told;
 
 EPY_ANY void epy_told_put(epy_told *told);

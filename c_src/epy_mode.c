@@ -216,6 +216,18 @@ bool epy_mode_is_only_reference(PyObject *o)
 #endif
 }
 
+PyObject *epy_weakref_get(PyObject *ref)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *o;
+    (void)PyWeakref_GetRef(ref, &o); /* fails only for what is no weak reference */
+    return o;
+#else
+    PyObject *o = PyWeakref_GetObject(ref); /* borrowed; None: it is gone */
+    return o == Py_None ? NULL : Py_NewRef(o);
+#endif
+}
+
 PyObject *epy_dict_get(PyObject *d, PyObject *key)
 {
 #if PY_VERSION_HEX >= 0x030D0000

@@ -88,6 +88,9 @@ typedef struct {
 /* Looks a key up; a new reference, or NULL, with an exception only on error. */
 EPY_GIL PyObject *epy_dict_get(PyObject *d, PyObject *key);
 
+/* A new reference to what a weak one is to; NULL, without an exception: it is gone. */
+EPY_GIL PyObject *epy_weakref_get(PyObject *ref);
+
 /* The slots that tell an importing interpreter what the module `_erlang` bears. */
 #if PY_VERSION_HEX >= 0x030D0000
 #define EPY_MODULE_SLOTS                                            \

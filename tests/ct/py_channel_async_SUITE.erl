@@ -14,6 +14,7 @@
          tasks_and_threads_share_the_items/1,
          a_task_that_is_cancelled_leaves_the_item/1,
          timeouts_of_tasks_lose_nothing/1,
+         a_wait_may_end_on_another_thread_than_the_loop_s/1,
          loops_in_several_threads_wait/1,
          a_loop_that_is_closed_leaves_the_items/1,
          loops_leave_no_descriptors/1,
@@ -191,6 +192,27 @@ timeouts_of_tasks_lose_nothing(_Config) ->
         true -> true = Items =:= lists:seq(1, N);
         false -> true = Items =:= lists:usort(Items)
     end.
+
+%% As it may without a GIL: by a collection, or where the loop's turns change their thread.
+a_wait_may_end_on_another_thread_than_the_loop_s(_Config) ->
+    Channel = new(),
+    ok = py_channel:send(Channel, there),
+    ok = py:exec(<<"from _erlang import Mailbox\n"
+                   "def give_up(ref, n):\n"
+                   "    channel, box, seen, done = Channel(ref), Mailbox(), 0, threading.Event()\n"
+                   "    def waits():\n"
+                   "        for _ in range(n): channel.start_receive(box)\n"
+                   "        done.set()\n"
+                   "    thread = threading.Thread(target=waits)\n"
+                   "    thread.start()\n"
+                   "    while not done.is_set():\n"
+                   "        for wait, _, _ in box.drain():\n"
+                   "            wait.cancel()\n"
+                   "            seen += 1\n"
+                   "    thread.join()\n"
+                   "    return [channel.receive(0), [wait for wait, _, _ in box.drain()], seen <= n]\n">>),
+    ?assertEqual({ok, [there, [], true]},
+                 py:call('__main__', give_up, [Channel, py_test:fewer(1000000)], #{}, infinity)).
 
 loops_in_several_threads_wait(_Config) ->
     Channels = [new() || _ <- lists:seq(1, 4)],

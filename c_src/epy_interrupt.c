@@ -54,57 +54,49 @@ static void interrupt(ErlNifEnv *env, epy_request *req)
     epy_service_post(&req->executor->group->interp->service, &req->interrupt);
 }
 
-/* Its place in line; once the request is cancelled in a queue its fields are not ours. */
-typedef struct place {
-    bool slot;
-    uint32_t number;
-} place;
-
-/* Ends the request, if it is in this state. */
-static bool cancel_in(epy_request *req, uint64_t id, epy_req_state from, place *p)
+/* Ends the request, if it is in this state.  Once it is cancelled in a queue its fields are not
+ * ours: the view has them. */
+static bool cancel_in(epy_request *req, uint64_t id, epy_req_state from, epy_request_view *view)
 {
-    if (epy_request_state(req) != from)
-        return false;
-    *p = (place){req->slot, req->number};
-    return epy_request_move_id(req, id, from, EPY_REQ_CANCELLED);
+    return epy_request_look(req, view) && view->state == from &&
+           epy_request_move_id(req, id, from, EPY_REQ_CANCELLED);
 }
 
-static void end_place(ErlNifEnv *env, const place *p, bool ran)
+/* Gives its place in line to the next one. */
+static void end_place(ErlNifEnv *env, const epy_request_view *view, bool ran)
 {
-    if (p->slot)
-        epy_semaphore_end(env, p->number, ran);
+    if (view->slot)
+        epy_semaphore_end(env, view->number, ran);
 }
 
 /* Whoever takes it off its queue frees it. */
 static bool cancel_queued(ErlNifEnv *env, epy_request *req, uint64_t id)
 {
-    place p;
-    epy_op op = req->op;
-    epy_group *group = req->group;
-    if (!cancel_in(req, id, EPY_REQ_QUEUED, &p))
+    epy_request_view view;
+    if (!cancel_in(req, id, EPY_REQ_QUEUED, &view))
         return false;
-    end_place(env, &p, false);
-    if (op == EPY_OP_SLOT)
+    end_place(env, &view, false);
+    if (view.op == EPY_OP_SLOT)
         epy_semaphore_recheck(env);
     else
-        atomic_fetch_add_explicit(&group->gone, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&view.group->gone, 1, memory_order_relaxed);
     return true;
 }
 
 bool epy_cancel_waiting(ErlNifEnv *env, uint64_t id)
 {
     epy_request *req = epy_request_find(id);
-    uint32_t number = req ? req->number : 0;
-    return req && epy_request_find(id) == req && req->slot &&
-           !epy_semaphore_is_admitted(number) && cancel_queued(env, req, id);
+    epy_request_view view;
+    return req && epy_request_look(req, &view) && view.id == id && view.slot &&
+           !epy_semaphore_is_admitted(view.number) && cancel_queued(env, req, id);
 }
 
 /* Moves a RUNNING request to CANCELLED; from then on no callback's message comes (R3). */
 static epy_request *cancel_running(ErlNifEnv *env, uint64_t id)
 {
-    place p;
+    epy_request_view view;
     epy_request *req = epy_request_find(id);
-    if (!req || !cancel_in(req, id, EPY_REQ_RUNNING, &p))
+    if (!req || !cancel_in(req, id, EPY_REQ_RUNNING, &view))
         return NULL;
     epy_executor *ex = req->executor; /* NULL: of a task, which a loop has */
     atomic_fetch_add_explicit(ex ? &ex->group->cancelled : &req->group->cancelled, 1,
@@ -112,7 +104,7 @@ static epy_request *cancel_running(ErlNifEnv *env, uint64_t id)
     if (ex)
         epy_frame_cancel(&ex->frames, req);
     epy_event_count(EPY_CANCELLED);
-    end_place(env, &p, true);
+    end_place(env, &view, true);
     return req;
 }
 
@@ -160,6 +152,14 @@ void epy_interrupt_end(epy_executor *ex, epy_request *req)
         epy_request_free(req);
     if (replaced)
         epy_executor_unstick(ex);
+}
+
+bool epy_interrupt_is_untold(epy_executor *ex, epy_request *req)
+{
+    pthread_mutex_lock(&ex->interrupt_lock);
+    bool untold = atomic_load(&ex->current) == req && req->quiet && !req->told;
+    pthread_mutex_unlock(&ex->interrupt_lock);
+    return untold;
 }
 
 void epy_interrupt_told(epy_executor *ex, epy_request *req)

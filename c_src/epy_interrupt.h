@@ -34,6 +34,9 @@ EPY_ANY bool epy_cancel_reply(ErlNifEnv *env, uint64_t id, ERL_NIF_TERM atom_rea
  * that the caller raises: no second one follows. */
 EPY_GIL void epy_interrupt_told(epy_executor *ex, epy_request *req);
 
+/* Does the executor run this request, which is to hear of a cancel by its descriptor and has not? */
+EPY_ANY bool epy_interrupt_is_untold(epy_executor *ex, epy_request *req);
+
 /* The executor's end of a request that was cancelled while it ran. */
 EPY_GIL void epy_interrupt_end(epy_executor *ex, epy_request *req);
 

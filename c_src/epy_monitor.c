@@ -87,7 +87,7 @@ static void look_at_overdue(epy_executor *ex)
         ex->remind_ticks = REMIND_TICKS;
     if (ex->overdue_ticks == STUCK_TICKS)
         (void)epy_executor_stick(ex, req, EPY_REQ_CANCELLED); /* false: it has just come back */
-    if (ex->overdue_ticks == EPY_QUIET_TICKS && req->quiet && !req->told)
+    if (ex->overdue_ticks == EPY_QUIET_TICKS && epy_interrupt_is_untold(ex, req))
         epy_interrupt_remind(ex);
     if (ex->overdue_ticks >= ex->remind_ticks) {
         epy_interrupt_remind(ex);
@@ -99,14 +99,14 @@ static void look_at_overdue(epy_executor *ex)
  * task waits for just this. */
 static void look_at_turn(epy_executor *ex)
 {
+    epy_request_view view;
     epy_request *req = atomic_load(&ex->current);
-    uint64_t id = req ? epy_request_id(req) : 0;
-    if (!req || req->op != EPY_OP_TURN) {
+    if (!req || !epy_request_look(req, &view) || view.op != EPY_OP_TURN) {
         ex->blocked = 0;
         return;
     }
-    ex->blocked_ticks = ex->blocked == id ? ex->blocked_ticks + 1 : 0;
-    ex->blocked = id;
+    ex->blocked_ticks = ex->blocked == view.id ? ex->blocked_ticks + 1 : 0;
+    ex->blocked = view.id;
     if (ex->blocked_ticks > 0 && ex->blocked_ticks % BLOCKED_TICKS == 0)
         epy_interrupt_remind(ex);
 }
@@ -114,19 +114,19 @@ static void look_at_turn(epy_executor *ex)
 /* Cancels what an executor runs for a caller that is gone. */
 static bool look_at_caller(epy_executor *ex, ErlNifEnv *env)
 {
+    epy_request_view view;
     epy_request *req = atomic_load(&ex->current);
-    uint64_t id = epy_executor_running(ex);
-    if (!req || !id)
-        return req != NULL;
-    ErlNifPid caller = req->caller;
-    bool turn = req->op == EPY_OP_TURN;
-    if (epy_request_find(id) != req || enif_is_process_alive(env, &caller)) {
+    if (!req)
+        return false;
+    if (!epy_request_look(req, &view) || view.state != EPY_REQ_RUNNING)
+        return true;
+    if (enif_is_process_alive(env, &view.caller)) {
         ex->dead_ticks = 0;
         return true;
     }
     /* The turns that end the loop of an owner that is gone are short. */
-    if (!turn || ++ex->dead_ticks > OWNER_TICKS)
-        (void)epy_cancel(NULL, id); /* false: it has just ended */
+    if (view.op != EPY_OP_TURN || ++ex->dead_ticks > OWNER_TICKS)
+        (void)epy_cancel(NULL, view.id); /* false: it has just ended */
     return true;
 }
 
@@ -192,15 +192,13 @@ static bool look_at_all(ErlNifEnv *env)
 /* A caller that is gone gives its place in line to the next one, and its tasks are cancelled. */
 static void look_at_request(epy_request *req, void *env)
 {
-    uint64_t id = epy_request_id(req);
-    epy_req_state state = epy_request_state(req);
-    if (state != EPY_REQ_QUEUED && state != EPY_REQ_RUNNING)
-        return;
-    ErlNifPid caller = req->caller; /* of that request, if it still has this id afterwards */
-    epy_op op = req->op;
-    bool waits = state == EPY_REQ_QUEUED ? op != EPY_OP_TURN : op == EPY_OP_TASK;
-    if (waits && epy_request_find(id) == req && !enif_is_process_alive(env, &caller))
-        (void)epy_cancel(NULL, id); /* false: it has just ended */
+    epy_request_view view;
+    if (!epy_request_look(req, &view))
+        return; /* the next sweep looks at the new one */
+    bool waits = (view.state == EPY_REQ_QUEUED && view.op != EPY_OP_TURN) ||
+                 (view.state == EPY_REQ_RUNNING && view.op == EPY_OP_TASK);
+    if (waits && !enif_is_process_alive(env, &view.caller))
+        (void)epy_cancel(NULL, view.id); /* false: it has just ended */
 }
 
 /* Clears queues of what was cancelled in them, when that is much, and ends what is too old

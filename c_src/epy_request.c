@@ -166,6 +166,43 @@ void epy_request_each(void (*f)(epy_request *req, void *arg), void *arg)
         f(slot(i), arg);
 }
 
+/* ---- looks from outside ---- */
+
+/* Who sees what a later request has in a field sees as well that its slot has another
+ * generation: that was stored first. */
+#define SHOW(field, value) __atomic_store(&(field), &(value), __ATOMIC_RELEASE)
+#define LOOK(field, value) __atomic_load(&(field), &(value), __ATOMIC_ACQUIRE)
+
+bool epy_request_look(const epy_request *req, epy_request_view *view)
+{
+    view->id = epy_request_id(req);
+    view->state = epy_request_state(req);
+    LOOK(req->op, view->op);
+    LOOK(req->caller, view->caller);
+    LOOK(req->group, view->group);
+    LOOK(req->slot, view->slot);
+    view->number = atomic_load_explicit(&req->number, memory_order_acquire);
+    return epy_request_id(req) == view->id;
+}
+
+void epy_request_set_group(epy_request *req, epy_group *group, unsigned life)
+{
+    SHOW(req->group, group);
+    req->group_life = life;
+}
+
+void epy_request_set_caller(epy_request *req, ErlNifPid caller)
+{
+    SHOW(req->caller, caller);
+}
+
+void epy_request_set_place(epy_request *req, uint32_t number)
+{
+    bool slot = true;
+    SHOW(req->slot, slot);
+    atomic_store_explicit(&req->number, number, memory_order_release);
+}
+
 /* ---- new, reply, free ---- */
 
 ERL_NIF_TERM epy_request_trace(unsigned flags, const ERL_NIF_TERM *terms, int *arity)
@@ -176,11 +213,12 @@ ERL_NIF_TERM epy_request_trace(unsigned flags, const ERL_NIF_TERM *terms, int *a
 /* All that a request has beside its terms. */
 static void set_up(epy_request *req, epy_op op, epy_manner manner)
 {
-    req->op = op;
+    bool slot = false;
+    SHOW(req->op, op);
+    SHOW(req->slot, slot);
     req->manner = manner;
     req->trace = 0;
     req->flags = 0;
-    req->slot = false;
     req->ns = NULL;
     req->submitted_ns = req->queue_ns = req->run_ns = 0;
     req->outer = NULL;
@@ -213,7 +251,7 @@ epy_request *epy_request_plain(epy_op op, epy_manner manner, const ErlNifPid *ca
     req->tag = epy_atom.undefined;
     for (int i = 0; i < EPY_REQ_TERMS; i++)
         req->terms[i] = epy_atom.undefined;
-    req->caller = *caller;
+    epy_request_set_caller(req, *caller);
     queue(req);
     return req;
 }
@@ -223,6 +261,7 @@ epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, unsigned flags,
 {
     const ERL_NIF_TERM *elements;
     int arity;
+    ErlNifPid caller;
     epy_request *req = take();
     *ok = true;
     if (!req)
@@ -243,7 +282,7 @@ epy_request *epy_request_new(ErlNifEnv *caller_env, epy_op op, unsigned flags,
     set_up(req, op, EPY_SYNC);
     req->trace = trace;
     req->flags = flags;
-    enif_self(caller_env, &req->caller);
+    epy_request_set_caller(req, *enif_self(caller_env, &caller));
     queue(req);
     return req;
 }

@@ -19,7 +19,8 @@
  * reply; a canceller that reaches CANCELLED sends its own answer or none.
  *
  * Requests live in a table that grows and never shrinks.  An id names a slot
- * and its generation, so a late cancel finds that its request is gone.
+ * and its generation, so a late cancel finds that its request is gone.  Who does
+ * not own a request looks at it by epy_request_look().
  */
 #ifndef EPY_REQUEST_H
 #define EPY_REQUEST_H
@@ -136,6 +137,25 @@ EPY_ANY uint64_t epy_request_id(const epy_request *req);
 
 /* The request with this id if it still has this generation, else NULL. */
 EPY_ANY epy_request *epy_request_find(uint64_t id);
+
+/* Of a request that may end at any moment, and its slot be taken for another. */
+typedef struct epy_request_view {
+    uint64_t id;
+    epy_req_state state;
+    epy_op op;
+    ErlNifPid caller;
+    epy_group *group; /* or NULL: it has none yet */
+    bool slot;
+    uint32_t number;
+} epy_request_view;
+
+/* False: one has ended and another came meanwhile, of which the view may be part. */
+EPY_ANY bool epy_request_look(const epy_request *req, epy_request_view *view);
+
+/* By its maker: where it is to run, who gets its reply, and its place in line for a slot. */
+EPY_ANY void epy_request_set_group(epy_request *req, epy_group *group, unsigned life);
+EPY_ANY void epy_request_set_caller(epy_request *req, ErlNifPid caller);
+EPY_ANY void epy_request_set_place(epy_request *req, uint32_t number);
 
 /* Makes one transition; false when the request is not in state `from`. */
 EPY_ANY bool epy_request_move(epy_request *req, epy_req_state from, epy_req_state to);

@@ -85,9 +85,8 @@ bool epy_semaphore_is_full(void)
 
 bool epy_semaphore_arrive(epy_request *req)
 {
-    req->slot = true;
     uint32_t number = atomic_fetch_add(&sem.arrived, 1) + 1;
-    atomic_store_explicit(&req->number, number, memory_order_relaxed);
+    epy_request_set_place(req, number);
     return epy_semaphore_is_admitted(number);
 }
 

@@ -143,9 +143,9 @@ static ERL_NIF_TERM group_term(ErlNifEnv *env, const epy_group *group, int queue
 /* A queue does not know its length.  The group may be of the slot's last use: a hint. */
 static void count_queued(epy_request *req, void *arg)
 {
-    const epy_group *group = req->group;
-    if (epy_request_state(req) == EPY_REQ_QUEUED && group)
-        ((int *)arg)[group->id]++;
+    epy_request_view view;
+    if (epy_request_look(req, &view) && view.state == EPY_REQ_QUEUED && view.group)
+        ((int *)arg)[view.group->id]++;
 }
 
 /* Not one of an interpreter that an earlier start made and this one does not want; processes

@@ -168,8 +168,7 @@ static epy_request *make(ErlNifEnv *env, const input *in, ERL_NIF_TERM request, 
                     : enif_make_badarg(env);
         return NULL;
     }
-    req->group = t->group;
-    req->group_life = t->life;
+    epy_request_set_group(req, t->group, t->life);
     if (in->op == EPY_OP_SLOT || epy_exec_needs_namespace(req)) {
         epy_namespace_keep(in->ns);
         req->ns = in->ns;
@@ -357,7 +356,7 @@ ERL_NIF_TERM epy_submit_async(ErlNifEnv *env, epy_manner manner, ERL_NIF_TERM ns
         return result;
     req->manner = manner;
     if (manner == EPY_CAST) {
-        req->caller = server;
+        epy_request_set_caller(req, server);
         result = epy_atom.ok;
     } else
         result = make_ticket(env, req);

@@ -62,12 +62,12 @@ static int write_line(epy_executor *ex, const char *text, size_t size)
 {
     const char *newline = memrchr(text, '\n', size);
     size_t ended = newline ? (size_t)(newline - text) + 1 : 0;
-    if (ex->output_size + size > LINE_MAX_KEPT) {
-        if (ex->output_size > 0 && send_kept(ex, ex->output_size) < 0)
+    /* Not once only: what runs while Erlang is called may print, and finalizers of what that left. */
+    while (ex->output_size > 0 && ex->output_size + size > LINE_MAX_KEPT)
+        if (send_kept(ex, ex->output_size) < 0)
             return -1;
-        if (size > LINE_MAX_KEPT)
-            return send_callback(ex, text, size);
-    }
+    if (size > LINE_MAX_KEPT)
+        return send_callback(ex, text, size);
     size_t before = ex->output_size;
     if (keep(ex, text, size) < 0)
         return -1;

@@ -10,6 +10,7 @@
 void epy_service_init(epy_service *service, epy_interp *interp)
 {
     service->interp = interp;
+    atomic_store(&service->ended, 1); /* a stop waits for no thread that was never started */
     epy_queue_init(&service->jobs);
     epy_idle_init(&service->idle);
 }

@@ -209,6 +209,8 @@ static PyObject *wait_answer(epy_call *call, outgoing *out)
         refuse(interp);
         return NULL;
     }
+    if (epy_call_missed_end(call))
+        epy_frame_cancel(&call->frames, call);
     wait_detached(call, &f);
     if (f.cancelled)
         PyErr_SetString(interp->objects.cancelled, "the application erlang_python or the interpreter ends");

@@ -28,15 +28,16 @@ static names refused = {.lock = PTHREAD_MUTEX_INITIALIZER}; /* extension modules
 static names moved = {.lock = PTHREAD_MUTEX_INITIALIZER};   /* modules that were called */
 static names gil_enablers = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* True when the name is new. */
+/* True when the name is new.  One for which there is no memory is not kept. */
 static bool add_name(names *list, const char *text)
 {
     bool new = true;
+    char *copy = NULL;
     pthread_mutex_lock(&list->lock);
     for (int i = 0; new && i < list->n; i++)
         new = strcmp(list->texts[i], text) != 0;
-    if (new && list->n < NAMES_MAX)
-        list->texts[list->n++] = strdup(text);
+    if (new && list->n < NAMES_MAX && (copy = strdup(text)))
+        list->texts[list->n++] = copy;
     pthread_mutex_unlock(&list->lock);
     return new;
 }
@@ -46,8 +47,7 @@ static ERL_NIF_TERM list_term(ErlNifEnv *env, names *list)
     ERL_NIF_TERM term = enif_make_list(env, 0);
     pthread_mutex_lock(&list->lock);
     for (int i = list->n; i-- > 0;)
-        if (list->texts[i]) /* else there was no memory for it */
-            term = enif_make_list_cell(env, epy_binary_term(env, list->texts[i], strlen(list->texts[i])), term);
+        term = enif_make_list_cell(env, epy_binary_term(env, list->texts[i], strlen(list->texts[i])), term);
     pthread_mutex_unlock(&list->lock);
     return term;
 }

@@ -366,9 +366,8 @@ settled(_State, Most, Tries) ->
     timer:sleep(100),
     settled(state(), Most, Tries - 1).
 
-%% What allocators may keep.  Python 3.13t does not free a function that is released on
-%% another thread than the one that made it, as namespaces of processes are: some 400 bytes
-%% for each function of each process.
+%% What allocators may keep.  Python 3.13t never frees functions and their code, such as those
+%% of each process: see docs/guide/variants.md.
 growth() ->
     case py_test:mode() of
         free_threaded -> 90 * 1024;

@@ -118,7 +118,7 @@ check_growth(_N, Now, none) -> Now;
 check_growth(N, {Threads, Resident}, {Threads0, Resident0} = Baseline) ->
     Threads =< Threads0 + 64 orelse error({threads, Threads0, Threads}),
     %% What the allocators keep varies; a leak per call would be far beyond this.  For
-    %% the functions of each process that free_threaded Python loses see py_load.
+    %% the functions of each process that 3.13t never frees see docs/guide/variants.md.
     Lost = case py_test:mode() of free_threaded -> 2000; _ -> 50 end,
     Most = Resident0 + 30 * 1024 + N * Lost,
     Resident =< Most orelse error({kilobytes, Resident0, Resident}),

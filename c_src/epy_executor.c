@@ -55,10 +55,11 @@ int epy_thread_start(const char *name, void *(*main)(void *), void *arg)
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, &old);
     int failed = pthread_attr_setstacksize(&attr, EPY_STACK_SIZE) ||
-                 pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) ||
                  pthread_create(&thread, &attr, main, arg);
-    if (!failed)
+    if (!failed) {
         pthread_setname_np(thread, name); /* fails on a long name; it is but a help */
+        pthread_detach(thread); /* only now: it may have ended already, and would be gone */
+    }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     return failed ? EPY_ETHREAD : EPY_OK;

@@ -34,6 +34,7 @@
          a_name_that_is_taken_is_an_error/1,
          wrong_names_and_sizes_are_errors/1,
          calls_of_a_pool_that_is_stopped_are_cancelled/1,
+         a_pool_may_be_stopped_while_it_is_looked_for/1,
          routes_to_a_pool_go_with_it/1,
          pools_go_with_a_stop_of_the_application/1,
          a_pool_that_starts_while_others_work_disturbs_nobody/1,
@@ -431,6 +432,31 @@ calls_of_a_pool_that_is_stopped_are_cancelled(Config) ->
     ok = start_pool(p, 1),
     {ok, 4.0} = py:call(p, math, sqrt, [16]),
     [py_test:end_worker(W) || W <- Workers].
+
+a_pool_may_be_stopped_while_it_is_looked_for(_Config) ->
+    Done = atomics:new(1, []),
+    Call = fun() -> call_until(Done) end,
+    Workers = [py_test:worker() || _ <- lists:seq(1, 2)],
+    [py_test:start(W, Call) || W <- Workers],
+    [begin
+         ok = start_pool(p, 1 + N rem 3),
+         py_test:wait_until(fun() -> {ok, 2} =:= py:call(p, builtins, abs, [-2]) end),
+         ok = py_context_router:stop_pool(p)
+     end || N <- lists:seq(1, py_test:fewer(100))],
+    ok = atomics:put(Done, 1, 1),
+    [?assertEqual(done, py_test:answer(W)) || W <- Workers],
+    [py_test:end_worker(W) || W <- Workers].
+
+%% Whatever the answers, calls return.
+call_until(Done) ->
+    case py:call(p, builtins, abs, [-1]) of
+        {ok, 1} -> ok;
+        {error, _} -> ok
+    end,
+    case atomics:get(Done, 1) of
+        0 -> call_until(Done);
+        1 -> done
+    end.
 
 routes_to_a_pool_go_with_it(_Config) ->
     ok = start_pool(p, 1),

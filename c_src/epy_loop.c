@@ -154,8 +154,7 @@ void epy_loop_adopt(epy_loop *loop, epy_request *req)
     epy_loop_keep(loop);
     req->loop = loop;
     req->hooks = &hooks;
-    req->group = loop->group;
-    req->group_life = loop->group_life;
+    epy_request_set_group(req, loop->group, loop->group_life);
 }
 
 /* A turn that has not run was refused by a stop: who wakes the loop later submits another. */

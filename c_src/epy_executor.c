@@ -456,8 +456,8 @@ static void fail_start(epy_executor *ex)
 {
     epy_group *group = ex->group;
     atomic_fetch_sub(&group->serving, 1);
+    epy_group_drop(group); /* first: who waits for the state may then take its interpreter for another */
     set_state(ex, FAILED);
-    epy_group_drop(group);
 }
 
 static void *executor_main(void *arg)

@@ -126,8 +126,7 @@ static void move_to_main(epy_executor *ex, epy_request *req)
 {
     unsigned life;
     epy_group *group = epy_pool_only_group(epy_pool_find(epy_atom.main_pool), &life);
-    req->group = group;
-    req->group_life = life;
+    epy_request_set_group(req, group, life);
     if (!epy_request_move(req, EPY_REQ_RUNNING, EPY_REQ_QUEUED)) {
         epy_interrupt_end(ex, req);
         return;

@@ -75,14 +75,16 @@ static void leave(epy_interp *interp)
 }
 
 /* A slot for a call that runs at once, or the one that the process holds. */
-static bool hold_slot(const epy_namespace *ns)
+/* Taken: one that is to be given back, as the process has none of its own. */
+static bool hold_slot(const epy_namespace *ns, bool *taken)
 {
-    return atomic_load_explicit(&ns->slots, memory_order_relaxed) > 0 || epy_semaphore_take(true);
+    *taken = atomic_load_explicit(&ns->slots, memory_order_relaxed) == 0;
+    return !*taken || epy_semaphore_take(true);
 }
 
-static void free_slot(const epy_namespace *ns)
+static void free_slot(bool taken)
 {
-    if (atomic_load_explicit(&ns->slots, memory_order_relaxed) == 0)
+    if (taken)
         epy_semaphore_untake();
 }
 
@@ -144,12 +146,13 @@ bool epy_inline_run(ErlNifEnv *env, epy_namespace *ns, epy_route *route, unsigne
                     uint64_t *run_ns)
 {
     epy_interp *interp = ns->home->interp;
-    if (ns->context || arity < 3 || stack_levels() < 0 || !hold_slot(ns))
+    bool taken;
+    if (ns->context || arity < 3 || stack_levels() < 0 || !hold_slot(ns, &taken))
         return false;
     PyThreadState *ts = state_in(interp);
     if (!ts || !enter(interp)) {
         epy_event_count(EPY_INLINE_BUSY_RUN);
-        free_slot(ns);
+        free_slot(taken);
         return false;
     }
     uint64_t start = epy_now_ns();
@@ -157,7 +160,7 @@ bool epy_inline_run(ErlNifEnv *env, epy_namespace *ns, epy_route *route, unsigne
     *run_ns = epy_now_ns() - start;
     *result = done.term;
     leave(interp);
-    free_slot(ns);
+    free_slot(taken);
     if (done.elsewhere)
         return false; /* it was not called, as that needs an import or more stack */
     epy_event_count(EPY_INLINE_RUN);

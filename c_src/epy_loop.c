@@ -301,8 +301,7 @@ bool epy_loop_move_to_main(epy_request *req)
     if (!to)
         return false;
     req->loop = to; /* a canceller from here on tells that one */
-    req->group = to->group;
-    req->group_life = to->group_life;
+    epy_request_set_group(req, to->group, to->group_life);
     epy_loop_put(from);
     if (epy_request_move(req, EPY_REQ_RUNNING, EPY_REQ_QUEUED)) {
         atomic_fetch_sub(&tasks_now, 1); /* is counted again */

@@ -28,6 +28,8 @@
 #include "epy_submit.h"
 #include "epy_trace.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 static ERL_NIF_TERM make_bool(bool b)
@@ -472,6 +474,28 @@ static ERL_NIF_TERM nif_loop_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
     return epy_loop_info(env, argv[0]);
 }
 
+/* ---- descriptors ---- */
+
+/* As Python words it. */
+static ERL_NIF_TERM os_error(ErlNifEnv *env, int error)
+{
+    char text[128];
+    (void)snprintf(text, sizeof text, "[Errno %d] %s", error, strerror(error));
+    return epy_error_term(env, enif_make_tuple2(env, enif_make_atom(env, "OSError"), make_text(env, text)));
+}
+
+/* dup_fd(Fd) */
+static ERL_NIF_TERM nif_dup_fd(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    int fd;
+    (void)argc;
+    if (!enif_get_int(env, argv[0], &fd))
+        fd = -1; /* no descriptor has such a number */
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy < 0 ? os_error(env, errno)
+                    : enif_make_tuple2(env, epy_atom.ok, enif_make_int(env, copy));
+}
+
 /* ---- load ---- */
 
 /* The resource types, which belong to the module. */
@@ -569,6 +593,7 @@ static ErlNifFunc functions[] = {
     {"loop_serve", 1, nif_loop_serve, 0},
     {"loop_close", 2, nif_loop_close, 0},
     {"loop_info", 1, nif_loop_info, 0},
+    {"dup_fd", 1, nif_dup_fd, 0},
 };
 
 ERL_NIF_INIT(py_nif, functions, load, NULL, upgrade, NULL)

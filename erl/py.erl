@@ -37,7 +37,7 @@
 -export([subinterp_pool_ready/0, subinterp_pool_stats/0]).
 -export([execution_mode/0, num_executors/0, version/0, subinterp_supported/0]).
 -export([info/0, stacks/0, memory_stats/0, gc/0, gc/1]).
--export([tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0]).
+-export([tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0, dup_fd/1]).
 -export_type([name/0, code/0, kwargs/0, locals/0, place/0, options/0]).
 -export_type([handle/0, result/0, reason/0, error_info/0, exception/0, step/0, mode/0]).
 
@@ -845,6 +845,15 @@ tracemalloc_start(Frames) ->
 -spec tracemalloc_stop() -> ok | {error, reason()}.
 tracemalloc_stop() ->
     running_info(fun(_) -> py_info:tracemalloc_stop() end).
+
+%% @doc A duplicate of a file descriptor, given by its number or as a socket of Erlang's: for Python
+%% code that is to close what it gets, while Erlang keeps its own.  Who gets the number closes it,
+%% by `os.close' or with the file or socket that is made of it; Erlang's end does not.  Programs
+%% that are started do not inherit it.
+-spec dup_fd(non_neg_integer() | inet:socket() | socket:socket()) ->
+          {ok, Fd :: non_neg_integer()} | {error, reason()}.
+dup_fd(Source) ->
+    running_info(fun(_) -> py_fd:dup(Source) end).
 
 running_info(Fun) ->
     case py_nif:info() of

@@ -18,6 +18,7 @@
 -export([slots/0, set_max/1, set_acquire_timeout/1, release/1]).
 -export([cell_new/1, cell_get/1, cell_set/2, cell_add/2, cell_kill/1, is_cell_value/1, cells_reset/0]).
 -export([log_done/1, span_done/1, set_tracing/1]).
+-export([dup_fd/1]).
 -export([channel_new/2, channel_send/4, channel_receive/2, channel_leave/2, channel_close/1, channel_info/1]).
 -export([loop_new/1, loop_count/0, loop_ready/1, loop_serve/1, loop_close/2, loop_info/1]).
 -export_type([namespace/0, id/0, ticket/0, place/0, frame/0, handle/0, cell/0, channel/0, loop/0, op/0, flags/0, outcome/0, info/0,
@@ -32,6 +33,7 @@
        cell_new/1, cell_get/1, cell_set/2, cell_add/2, cell_kill/1, is_cell_value/1, cells_reset/0,
        channel_new/2, channel_send/4, channel_receive/2, channel_leave/2, channel_close/1, channel_info/1,
        log_done/1, span_done/1, set_tracing/1,
+       dup_fd/1,
        loop_new/1, loop_count/0, loop_ready/1, loop_serve/1, loop_close/2, loop_info/1]).
 
 -type namespace() :: reference().
@@ -341,6 +343,13 @@ span_done(_N) ->
 -spec set_tracing(boolean()) -> ok.
 set_tracing(_On) ->
     ok. % there is no Python
+
+%%% Descriptors
+
+%% Another descriptor of the same file, which programs that are started do not inherit.
+-spec dup_fd(integer()) -> {ok, non_neg_integer()} | {error, {'OSError', binary()}}.
+dup_fd(_Fd) ->
+    erlang:nif_error(not_loaded).
 
 %%% Objects
 

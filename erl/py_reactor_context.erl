@@ -21,7 +21,7 @@
                      max_connections => pos_integer() | infinity, loop => py_event_loop:loop() | pid() | next}.
 %% The number of a descriptor, or a socket that is passive and of which nothing was read that
 %% Erlang still has.
--type socket() :: non_neg_integer() | inet:socket() | socket:socket().
+-type socket() :: py_fd:source().
 
 -define(TABLE, ?MODULE).
 -define(PYTHON, 'erlang.reactor').
@@ -108,11 +108,10 @@ handoff(Socket, ClientInfo) ->
 -spec handoff(Context :: pid(), socket(), ClientInfo :: map()) ->
           {ok, Fd :: non_neg_integer()} | {error, py:reason()}.
 handoff(Context, Socket, ClientInfo) when is_map(ClientInfo) ->
-    case {find(Context), descriptor(Socket)} of
+    case {find(Context), py_fd:number(Socket)} of
         {{ok, Loop, Number}, {ok, Fd}} -> handed_over(on_loop(Loop, handoff, [Number, Fd, ClientInfo]), Socket);
         {{error, _} = Error, _} -> Error;
-        {_, {error, Reason}} ->
-            {error, {'OSError', unicode:characters_to_binary(io_lib:format("the socket has no descriptor: ~tP", [Reason, 10]))}}
+        {_, {error, _} = Error} -> Error
     end;
 handoff(_Context, _Socket, ClientInfo) ->
     py_args:checked(fun() ->
@@ -120,21 +119,11 @@ handoff(_Context, _Socket, ClientInfo) ->
                                            [ClientInfo, 10])
                     end).
 
-descriptor(Fd) when is_integer(Fd) -> {ok, Fd};
-descriptor(Port) when is_port(Port) -> inet:getfd(Port);
-descriptor({'$inet', _, _} = Socket) -> inet:getfd(Socket);
-descriptor(Socket) -> socket:getopt(Socket, {otp, fd}).
-
 handed_over({ok, _} = Ok, Socket) ->
-    ok = close(Socket),
+    ok = py_fd:close(Socket),
     Ok;
 handed_over({error, _} = Error, _Socket) ->
     Error.
-
-close(Fd) when is_integer(Fd) -> ok;
-close(Port) when is_port(Port) -> inet:close(Port);
-close({'$inet', _, _} = Socket) -> inet:close(Socket);
-close(Socket) -> socket:close(Socket).
 
 %% @doc What a context has done: `connections', which it has now, `accepted', `failed', `bytes_in'
 %% and `bytes_out', and its `id'.

@@ -30,6 +30,7 @@ EPY_ERL += py_channels.erl          # what these three share
 EPY_ERL += py_state.erl             # what all interpreters and processes share
 EPY_ERL += py_logger.erl            # what Python logs
 EPY_ERL += py_tracer.erl            # spans, and the context that connects them
+EPY_ERL += py_fd.erl                # descriptors and sockets
 EPY_ERL += py_output.erl            # what Python prints
 EPY_ERL += py_semaphore.erl         # how many requests at a time
 EPY_ERL += py_context.erl           # contexts

@@ -34,6 +34,9 @@
 -export([the_end_of_a_context_ends_its_connections/1,
          the_stop_of_the_application_ends_contexts/1,
          no_descriptor_is_left/1]).
+-export([python_closes_its_duplicate_and_erlang_goes_on/1,
+         duplicates_are_not_inherited/1,
+         what_cannot_be_duplicated_is_an_error/1]).
 
 -define(ERROR(Type, Message), {error, {Type, Message}}).
 
@@ -522,6 +525,7 @@ wrong_descriptors_are_refused(_Config) ->
     ok = gen_tcp:close(Server),
     ?ERROR('OSError', _) = py_reactor_context:handoff(Context, Server, #{}),
     ?ERROR('TypeError', _) = py_reactor_context:handoff(Context, 0, info),
+    ?ERROR('TypeError', _) = py_reactor_context:handoff(Context, socket, #{}),
     %% A file cannot be waited for.
     {ok, Fd} = py:eval(<<"__import__('os').open('/etc/passwd', 0)">>),
     ?ERROR('PermissionError', _) = py_reactor_context:handoff(Context, Fd, #{}),
@@ -595,3 +599,46 @@ no_descriptor_is_left(_Config) ->
     Before = descriptors(),
     [Run() || _ <- lists:seq(1, 3)],
     py_test:wait_until(fun() -> descriptors() =< Before end).
+
+%%% py:dup_fd/1
+
+python_closes_its_duplicate_and_erlang_goes_on(_Config) ->
+    {Client, Server} = connection(),
+    {ok, Number} = inet:getfd(Server),
+    [python_says_hello(Source, Client) || Source <- [Server, Number]],
+    ok = gen_tcp:send(Server, <<"still here">>),
+    {ok, <<"still here">>} = gen_tcp:recv(Client, 10, 60000),
+    {ok, Socket} = socket:open(inet, stream),
+    {ok, Copy} = py:dup_fd(Socket),
+    ok = socket:close(Socket),
+    {ok, true} = py:eval(<<"__import__('stat').S_ISSOCK(__import__('os').fstat(fd).st_mode)">>, #{fd => Copy}),
+    {ok, none} = py:call(os, close, [Copy]).
+
+python_says_hello(Source, Client) ->
+    {ok, Copy} = py:dup_fd(Source),
+    ok = py:exec(<<"
+import socket
+def hello(fd):
+    with socket.socket(fileno=fd) as s:
+        s.sendall(b'hello')
+">>),
+    {ok, none} = py:call('__main__', hello, [Copy]),
+    {ok, <<"hello">>} = gen_tcp:recv(Client, 5, 60000),
+    ?ERROR('OSError', _) = py:call(os, fstat, [Copy]).
+
+duplicates_are_not_inherited(_Config) ->
+    {ok, Copy} = py:dup_fd(0),
+    {ok, false} = py:call(os, get_inheritable, [Copy]),
+    {ok, none} = py:call(os, close, [Copy]).
+
+what_cannot_be_duplicated_is_an_error(_Config) ->
+    Before = descriptors(),
+    {_, Closed} = connection(),
+    ok = gen_tcp:close(Closed),
+    {error, Bad} = py:call(os, dup, [999999]),
+    [?assertEqual({error, Bad}, py:dup_fd(Fd), Fd) || Fd <- [999999, -1, 1 bsl 31, 1 bsl 70]],
+    ?ERROR('OSError', _) = py:dup_fd(Closed),
+    [?assertMatch(?ERROR('TypeError', _), py:dup_fd(What), What) || What <- [socket, 1.0, <<"0">>, self(), {a, b}]],
+    py_test:wait_until(fun() -> descriptors() =< Before + 1 end), % the client's
+    ok = application:stop(erlang_python),
+    ?assertEqual({error, not_running}, py:dup_fd(0)).

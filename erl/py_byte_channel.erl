@@ -17,57 +17,55 @@
 -define(BYTES, 1).
 
 %% @equiv new(#{})
--spec new() -> {ok, channel()} | {error, not_running}.
+-spec new() -> {ok, channel()} | {error, py:reason()}.
 new() ->
     new(#{}).
 
 %% @doc A channel, which belongs to the calling process.
--spec new(py_channel:options()) -> {ok, channel()} | {error, not_running}.
+-spec new(py_channel:options()) -> {ok, channel()} | {error, py:reason()}.
 new(Options) ->
     py_channels:new(?BYTES, Options).
 
 %% @doc Sends bytes to Python; `busy': there is no room for them now. An empty channel has room
 %% for any number.
--spec send(channel(), iodata()) -> ok | busy | {error, closed}.
+-spec send(channel(), iodata()) -> ok | busy | {error, closed | py:reason()}.
 send(Channel, Data) ->
-    Bytes = iolist_to_binary(Data),
-    py_channels:send(Channel, Bytes, byte_size(Bytes)).
+    py_channels:send_bytes(Channel, Data).
 
 %% @doc Sends bytes to Python, and waits until there is room for them.
--spec send(channel(), iodata(), timeout()) -> ok | {error, closed | timeout}.
+-spec send(channel(), iodata(), timeout()) -> ok | {error, closed | timeout | py:reason()}.
 send(Channel, Data, Timeout) ->
-    Bytes = iolist_to_binary(Data),
-    py_channels:send(Channel, Bytes, byte_size(Bytes), Timeout).
+    py_channels:send_bytes(Channel, Data, Timeout).
 
 %% @equiv recv(Channel, infinity)
--spec recv(channel()) -> {ok, binary()} | {error, closed}.
+-spec recv(channel()) -> {ok, binary()} | {error, closed | py:reason()}.
 recv(Channel) ->
     recv(Channel, infinity).
 
 %% @doc Takes what Python sent next, and waits for it.
--spec recv(channel(), timeout()) -> {ok, binary()} | {error, closed | timeout}.
+-spec recv(channel(), timeout()) -> {ok, binary()} | {error, closed | timeout | py:reason()}.
 recv(Channel, Timeout) ->
     py_channels:receive_bytes(Channel, Timeout).
 
 %% @doc Takes what Python sent next; `empty': there is nothing now.
--spec try_receive(channel()) -> {ok, binary()} | empty | {error, closed}.
+-spec try_receive(channel()) -> {ok, binary()} | empty | {error, closed | py:reason()}.
 try_receive(Channel) ->
-    case py_nif:channel_receive(Channel, none) of
-        closed -> {error, closed};
-        OkOrEmpty -> OkOrEmpty
-    end.
+    py_channels:try_receive(Channel).
 
 %% @doc Closes the channel for both sides.
--spec close(channel()) -> ok.
+-spec close(channel()) -> ok | {error, py:reason()}.
 close(Channel) ->
-    py_nif:channel_close(Channel).
+    py_channels:close(Channel).
 
 %% @doc How much waits for Python, in bytes and items, and how many there wait to receive;
 %% with the same for Erlang in `to_erlang', and whether the channel is closed.
 -spec info(channel()) -> #{size := non_neg_integer(), items := non_neg_integer(), waiting := non_neg_integer(),
                            max_size := pos_integer() | infinity, closed := boolean(),
                            to_erlang := #{size := non_neg_integer(), items := non_neg_integer(),
-                                          waiting := non_neg_integer()}}.
+                                          waiting := non_neg_integer()}}
+                       | {error, py:reason()}.
 info(Channel) ->
-    {_, _, _, _, {Size, Items, Waiting}} = py_nif:channel_info(Channel),
-    (py_channels:info(Channel))#{to_erlang => #{size => Size, items => Items, waiting => Waiting}}.
+    case py_channels:queues(Channel) of
+        {#{} = Info, ToErlang} -> Info#{to_erlang => ToErlang};
+        {error, _} = Error -> Error
+    end.

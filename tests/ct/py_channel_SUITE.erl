@@ -24,6 +24,7 @@
          receivers_in_several_interpreters/1,
          a_channel_comes_back_as_it_was/1,
          what_is_no_channel_is_refused/1,
+         what_does_not_go_through_a_channel_is_refused/1,
          an_item_that_does_not_convert_is_an_error_of_its_own/1,
          options_are_checked/1]).
 -export([threads_of_Python_wait/1,
@@ -352,10 +353,25 @@ what_is_no_channel_is_refused(_Config) ->
     {ok, {<<"TypeError">>, _}} = py:eval(<<"error_of(PyBuffer, it)">>, #{it => new()}),
     {ok, {<<"TypeError">>, _}} = py:eval(<<"error_of(Channel(it).send, b'x')">>, #{it => new()}),
     {ok, {<<"TypeError">>, _}} = py:eval(<<"error_of(reply, 'name', 1)">>),
-    ?assertError(badarg, py_channel:send(make_ref(), 1)),
-    ?assertError(badarg, py_channel:close(not_one)),
-    ?assertError(badarg, py_byte_channel:recv(new())),
-    ?assertError(badarg, py_byte_channel:send(Bytes, not_bytes)).
+    [?assertMatch({error, {'TypeError', _}}, Fun(It), {It, Fun})
+     || It <- [make_ref(), self(), not_one],
+        Fun <- [fun(C) -> py_channel:send(C, 1) end, fun(C) -> py_channel:send(C, 1, 10) end,
+                fun py_channel:close/1, fun py_channel:info/1,
+                fun(C) -> py_byte_channel:send(C, <<"a">>) end, fun py_byte_channel:recv/1,
+                fun(C) -> py_byte_channel:recv(C, 10) end, fun py_byte_channel:try_receive/1,
+                fun py_byte_channel:close/1, fun py_byte_channel:info/1,
+                fun(C) -> py_buffer:write(C, <<"a">>) end, fun(C) -> py_buffer:write(C, []) end,
+                fun(C) -> py_buffer:write(C, <<"a">>, 10) end, fun py_buffer:close/1, fun py_buffer:info/1]].
+
+what_does_not_go_through_a_channel_is_refused(_Config) ->
+    {ok, Bytes} = py_byte_channel:new(),
+    {ok, Buffer} = py_buffer:new(),
+    [?assertMatch({error, {'TypeError', _}}, Result, Result)
+     || Result <- [py_byte_channel:recv(new()), py_byte_channel:try_receive(new()), py_byte_channel:recv(Buffer),
+                   py_byte_channel:send(Bytes, not_bytes), py_byte_channel:send(Bytes, [256]),
+                   py_byte_channel:send(Bytes, not_bytes, 10), py_channel:send(Bytes, not_bytes),
+                   py_buffer:write(Buffer, not_bytes), py_buffer:write(Buffer, [a], infinity)]],
+    [#{items := 0, waiting := 0} = py_channel:info(Channel) || Channel <- [Bytes, Buffer]].
 
 an_item_that_does_not_convert_is_an_error_of_its_own(_Config) ->
     Channel = new(),
@@ -365,9 +381,18 @@ an_item_that_does_not_convert_is_an_error_of_its_own(_Config) ->
     {ok, next} = call(take, [Channel]).
 
 options_are_checked(_Config) ->
-    [?assertError(badarg, py_channel:new(Options))
-     || Options <- [#{max_size => 0}, #{max_size => -1}, #{max_size => big}, #{max_sise => 10}]],
-    ?assertError(badarg, py_channel:send(new(), 1, soon)),
+    [?assertMatch({error, {Type, _}}, Module:new(Options), Options)
+     || Module <- [py_channel, py_byte_channel, py_buffer],
+        {Type, Options} <- [{'ValueError', #{max_size => 0}}, {'ValueError', #{max_size => -1}},
+                            {'ValueError', #{max_size => big}}, {'TypeError', #{max_sise => 10}},
+                            {'TypeError', [{max_size, 1}]}]],
+    {ok, Huge} = py_channel:new(#{max_size => 1 bsl 70}),
+    #{max_size := infinity} = py_channel:info(Huge),
+    {ok, Bytes} = py_byte_channel:new(),
+    [?assertMatch({error, {Type, _}}, Fun(Timeout), Timeout)
+     || {Type, Timeout} <- [{'TypeError', soon}, {'ValueError', -1}],
+        Fun <- [fun(T) -> py_channel:send(new(), 1, T) end, fun(T) -> py_byte_channel:recv(Bytes, T) end]],
+    #{to_erlang := #{waiting := 0}} = py_byte_channel:info(Bytes),
     {ok, Channel} = py_channel:new(#{max_size => infinity}),
     #{max_size := infinity, size := 0, items := 0, closed := false} = py_channel:info(Channel).
 

@@ -86,9 +86,17 @@ max_connections(infinity) -> none;
 max_connections(N) -> py_args:positive(max_connections, N).
 
 %% @doc Ends a context and its connections.
--spec stop(Context :: pid()) -> ok.
+-spec stop(Context :: pid()) -> ok | {error, py:reason()}.
 stop(Context) ->
-    gen_server:stop(Context, normal, infinity).
+    case find(Context) of
+        {ok, _Loop, _Number} -> end_process(Context);
+        {error, _} = Error -> Error
+    end.
+
+end_process(Context) ->
+    try gen_server:stop(Context, normal, infinity)
+    catch exit:_ -> ok % it has ended meanwhile
+    end.
 
 %%% Connections
 
@@ -104,9 +112,13 @@ handoff(Socket, ClientInfo) ->
 %% @doc Lets a context serve a connection.  It gets a duplicate of the descriptor, whose number is
 %% the answer.  A socket of Erlang's is closed here then, without a word to the other side; a
 %% descriptor that is given by its number stays open and the caller's.  ClientInfo is what the
-%% protocol gets to know.
+%% protocol gets to know.  The context may as well be the last argument.
 -spec handoff(Context :: pid(), socket(), ClientInfo :: map()) ->
+          {ok, Fd :: non_neg_integer()} | {error, py:reason()};
+             (socket(), ClientInfo :: map(), Context :: pid()) ->
           {ok, Fd :: non_neg_integer()} | {error, py:reason()}.
+handoff(Socket, ClientInfo, Context) when is_pid(Context), not is_pid(Socket) ->
+    handoff(Context, Socket, ClientInfo);
 handoff(Context, Socket, ClientInfo) when is_map(ClientInfo) ->
     case {find(Context), py_fd:number(Socket)} of
         {{ok, Loop, Number}, {ok, Fd}} -> handed_over(on_loop(Loop, handoff, [Number, Fd, ClientInfo]), Socket);
@@ -154,13 +166,17 @@ new_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
     ok.
 
-find(Context) ->
+find(Context) when is_pid(Context), node(Context) =:= node() ->
     try is_alive(Context) andalso ets:lookup(?TABLE, Context) of
         [{_, Loop, Number, _Id}] -> {ok, Loop, Number};
         _ -> {error, ended()}
     catch
         error:badarg -> {error, not_running}
-    end.
+    end;
+find(Context) when is_pid(Context) ->
+    {error, ended()};
+find(Other) ->
+    py_args:checked(fun() -> py_args:refuse('TypeError', "a reactor context is a pid, not ~tP", [Other, 10]) end).
 
 %% One that was killed has left its row.
 is_alive(Context) ->

@@ -30,6 +30,7 @@
          contexts_that_do_not_start_are_errors/1,
          connections_are_limited/1,
          wrong_descriptors_are_refused/1,
+         the_context_may_come_last/1,
          stats_count/1]).
 -export([the_end_of_a_context_ends_its_connections/1,
          the_stop_of_the_application_ends_contexts/1,
@@ -533,8 +534,20 @@ wrong_descriptors_are_refused(_Config) ->
     0 = connections(Context),
     ok = py_reactor_context:stop(Context),
     ?ERROR('ValueError', _) = py_reactor_context:handoff(Context, 0, #{}),
-    ?ERROR('ValueError', _) = py_reactor_context:stats(Context),
+    [?assertMatch(?ERROR('ValueError', _), Fun(Pid), {Fun, Pid})
+     || Pid <- [Context, self()], Fun <- [fun py_reactor_context:stats/1, fun py_reactor_context:stop/1]],
+    [?assertMatch(?ERROR('TypeError', _), Result, Result)
+     || Result <- [py_reactor_context:stats(context), py_reactor_context:stop(context),
+                   py_reactor_context:handoff(context, 0, #{}), py_reactor_context:handoff(0, #{}, context)]],
     ?ERROR('RuntimeError', _) = py_reactor_context:handoff(0, #{}).
+
+the_context_may_come_last(_Config) ->
+    Context = context('Echo'),
+    {Client, Server} = connection(),
+    {ok, _} = py_reactor_context:handoff(Server, #{pid => self()}, Context),
+    <<"ab">> = ask(Client, <<"ab">>),
+    ?ERROR('TypeError', _) = py_reactor_context:handoff(0, info, Context),
+    ok = py_reactor_context:stop(Context).
 
 stats_count(_Config) ->
     Context = context('Echo'),

@@ -24,7 +24,7 @@ from asyncio import (
     wait,
 )
 from asyncio.events import _set_running_loop
-from inspect import isawaitable
+from inspect import isawaitable, isgenerator
 from selectors import EpollSelector
 from threading import get_ident
 from weakref import WeakSet
@@ -165,7 +165,7 @@ class HostedLoop(ErlangEventLoop):
 
     def _begin(self, value: Any) -> Optional[Future[Any]]:
         """The task of what a function has returned; None: it cannot be awaited."""
-        if iscoroutine(value):
+        if _is_coroutine(value):
             return _start(self, value)
         return ensure_future(value, loop=self) if isawaitable(value) else None
 
@@ -203,7 +203,13 @@ if sys.version_info >= (3, 12):
             pass  # which it has as its result
         return task
 
+    _is_coroutine = iscoroutine
+
 else:
 
     def _start(loop: AbstractEventLoop, coroutine: Any) -> Task[Any]:
         return loop.create_task(coroutine)
+
+    def _is_coroutine(value: Any) -> bool:
+        # A generator may be one as well here, if it was made to be: isawaitable() knows.
+        return iscoroutine(value) and not isgenerator(value)

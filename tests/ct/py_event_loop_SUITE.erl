@@ -199,14 +199,25 @@ def future():
 
 def task():
     return asyncio.get_running_loop().create_task(echo('task'))
+
+import types
+@types.coroutine
+def generator():
+    yield from asyncio.sleep(0)
+    return 'generator'
 ">>),
     {ok, <<"ready">>} = run('Ready', []),
+    {ok, <<"generator">>} = run(generator, []),
     {ok, <<"future">>} = run(future, []),
     {ok, <<"task">>} = run(task, []).
 
 what_cannot_be_awaited_is_the_result(_Config) ->
     {ok, 4.0} = py_event_loop:run(math, sqrt, [16]),
-    {ok, [1, 2]} = py_event_loop:run(builtins, sorted, [[2, 1]]).
+    {ok, [1, 2]} = py_event_loop:run(builtins, sorted, [[2, 1]]),
+    ok = py:exec(<<"def generator(): yield 1">>),
+    {ok, Generator} = run(generator, []),
+    {ok, [1]} = py:call(builtins, list, [Generator]),
+    {error, {'TypeError', _}} = py:async_stream('__main__', generator, []).
 
 keywords_and_options_do_what_they_do_for_calls(_Config) ->
     Run = fun(Function, Args, Options) -> py_event_loop:run('__main__', Function, Args, Options) end,

@@ -17,7 +17,7 @@
 
 -export([run/3, run/4, create_task/3, create_task/4, await/1, await/2, cancel/1]).
 -export([spawn_task/3, spawn_task/4, run_async/2, get_loop/0, get_loop/1]).
--export([loop/1]).
+-export([loop/1, next_loop/0]).
 -export([start_link/0, start_link/1, stop/1]).
 -export([start_default/1, application_stops/1, forget/0, infos/0]).
 -export([tasks/2, gather/2, stream/4, collect/1, forward/5]).
@@ -137,7 +137,7 @@ options(Options) -> {opts, Options}.
 -spec loop(map()) -> loop().
 loop(#{loop := Loop}) when is_reference(Loop) -> known(Loop);
 loop(#{loop := Pid}) when is_pid(Pid) -> allowed(get_loop(Pid));
-loop(#{loop := next}) -> allowed(next());
+loop(#{loop := next}) -> allowed(next_loop());
 loop(#{loop := Other}) -> py_args:refuse('TypeError', "a loop is a reference, a process or next, not ~tP", [Other, 10]);
 loop(#{}) -> allowed(get_loop()).
 
@@ -154,10 +154,10 @@ allowed({error, Reason}) -> py_args:refuse(Reason).
 
 %%% Tasks whose result is a message
 
-%% @doc Begins a task on this loop.  The process `caller' gets `{async_result, Ref, Result}'
+%% @doc Begins a task on this loop, or on the `next' one.  The process `caller' gets `{async_result, Ref, Result}'
 %% with its `ref' when the task has ended; should that process die before, the task is
 %% cancelled.
--spec run_async(loop() | pid(), task()) -> ok | {error, py:reason()}.
+-spec run_async(loop() | pid() | next, task()) -> ok | {error, py:reason()}.
 run_async(Loop, Task) ->
     case py_args:checked(fun() -> {loop(#{loop => Loop}), async_task(Task)} end) of
         {ok, {Checked, {Ref, Caller, Terms}}} -> start_forward(Checked, Ref, Caller, Terms);
@@ -293,8 +293,9 @@ first_here(#defaults{all = All, first = First}) ->
         Namespace -> maps:get(py_nif:interp_id(Namespace), First, element(1, All))
     end.
 
-%% All of them in turn.
-next() ->
+%% @private All of them in turn.
+-spec next_loop() -> {ok, loop()} | {error, not_running}.
+next_loop() ->
     case defaults() of
         {ok, #defaults{all = {Loop}}} -> {ok, Loop};
         {ok, #defaults{all = All, turns = Turns}} ->

@@ -10,7 +10,7 @@
 -module(py_event_loop_pool).
 
 -export([run/3, run/4, create_task/3, create_task/4, await/1, await/2, cancel/1]).
--export([spawn_task/3, spawn_task/4, get_stats/0]).
+-export([spawn_task/3, spawn_task/4, run_async/2, get_loop/0, get_stats/0]).
 -export([size/0]).
 
 %% @equiv run(Module, Function, Args, #{})
@@ -60,6 +60,16 @@ spawn_task(Module, Function, Args) ->
           ok | {error, py:reason()}.
 spawn_task(Module, Function, Args, Options) ->
     py_event_loop:spawn_task(Module, Function, Args, on_next(Options)).
+
+%% @doc py_event_loop:run_async/2 on this loop, or on the next one.
+-spec run_async(py_event_loop:loop() | pid() | next, py_event_loop:task()) -> ok | {error, py:reason()}.
+run_async(Loop, Task) ->
+    py_event_loop:run_async(Loop, Task).
+
+%% @doc The next loop, for what has to be on one and the same.
+-spec get_loop() -> {ok, py_event_loop:loop()} | {error, not_running}.
+get_loop() ->
+    py_event_loop:next_loop().
 
 %% @doc How many loops the application has, how many tasks they have and how many of these have
 %% not begun, and the same of each loop.

@@ -1128,6 +1128,7 @@ the_pool_takes_its_loops_in_turn(Config) ->
     ok.
 
 the_pool_does_all_that_a_loop_does(_Config) ->
+    #{loops := Stats} = py_event_loop_pool:get_stats(),
     {ok, 4.0} = py_event_loop_pool:run(math, sqrt, [16]),
     {ok, [2, 1]} = py_event_loop_pool:run(builtins, sorted, [[1, 2]], #{kwargs => #{reverse => true}}),
     {error, timeout} = py_event_loop_pool:run(asyncio, sleep, [600], #{timeout => 10}),
@@ -1142,4 +1143,13 @@ the_pool_does_all_that_a_loop_does(_Config) ->
     {ok, Loop} = py_event_loop:get_loop(),
     {ok, Id} = run(loop_id, []),
     [{ok, Id} = py_event_loop_pool:run('__main__', loop_id, [], #{loop => Loop}) || _ <- lists:seq(1, 10)],
+    Loops = [element(2, py_event_loop_pool:get_loop()) || _ <- lists:seq(1, 2 * length(Stats))],
+    ?assertEqual(length(Stats), length(lists:usort(Loops))),
+    [pool_answers(On) || On <- [next | Loops]],
     [] = py_test:messages().
+
+pool_answers(On) ->
+    Ref = make_ref(),
+    Task = #{ref => Ref, caller => self(), module => math, func => sqrt, args => [16]},
+    ok = py_event_loop_pool:run_async(On, Task),
+    {ok, 4.0} = receive {async_result, Ref, Result} -> Result end.

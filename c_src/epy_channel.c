@@ -31,7 +31,8 @@ void epy_channel_init(epy_channel *ch, size_t max_size)
     ch->closed = false;
     ch->size = ch->count = 0;
     ch->max_size = max_size;
-    ch->first = NULL;
+    ch->items = 0;
+    ch->first = ch->put_back = NULL;
     ch->last = &ch->first;
     line_init(&ch->receivers);
     line_init(&ch->senders);
@@ -109,6 +110,8 @@ static epy_item *detach_first(epy_channel *ch)
     ch->first = item->next;
     if (!ch->first)
         ch->last = &ch->first;
+    if (ch->put_back == item)
+        ch->put_back = NULL;
     ch->size -= item->size;
     ch->count--;
     return item;
@@ -123,12 +126,16 @@ epy_channel_code epy_channel_put(epy_channel *ch, epy_item *item, epy_waiter *wa
 {
     epy_channel_code code = EPY_CHANNEL_DONE;
     pthread_mutex_lock(&ch->lock);
+    item->number = ch->items;
     if (ch->closed)
         code = EPY_CHANNEL_CLOSED;
     else if (!has_room(ch, item->size))
         code = EPY_CHANNEL_NOT_NOW;
-    else if (!give_first(ch, item, by))
-        append(ch, item);
+    else {
+        ch->items++;
+        if (!give_first(ch, item, by))
+            append(ch, item);
+    }
     if (code == EPY_CHANNEL_NOT_NOW && waiter)
         enter(&ch->senders, waiter);
     pthread_mutex_unlock(&ch->lock);
@@ -150,17 +157,36 @@ epy_channel_code epy_channel_get(epy_channel *ch, epy_item **item, epy_waiter *w
     return code;
 }
 
+/* Receivers that are cancelled one after the other put back what they have in one order or in the
+ * other: both are found at once.  Else those are passed that were put back. */
+static epy_item **place_of(epy_channel *ch, const epy_item *item)
+{
+    if (ch->put_back && ch->put_back->number < item->number)
+        return &ch->put_back->next;
+    epy_item **place = &ch->first;
+    while (*place && (*place)->number < item->number)
+        place = &(*place)->next;
+    return place;
+}
+
+static void insert(epy_channel *ch, epy_item *item)
+{
+    epy_item **place = place_of(ch, item);
+    if (!ch->put_back || ch->put_back->number < item->number)
+        ch->put_back = item;
+    item->next = *place;
+    *place = item;
+    if (!item->next)
+        ch->last = &item->next;
+    ch->size += item->size;
+    ch->count++;
+}
+
 void epy_channel_put_back(epy_channel *ch, epy_item *item, void *by)
 {
     pthread_mutex_lock(&ch->lock);
-    if (!give_first(ch, item, by)) {
-        item->next = ch->first;
-        if (!ch->first)
-            ch->last = &item->next;
-        ch->first = item;
-        ch->size += item->size;
-        ch->count++;
-    }
+    if (!give_first(ch, item, by))
+        insert(ch, item);
     pthread_mutex_unlock(&ch->lock);
 }
 

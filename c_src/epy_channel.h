@@ -7,6 +7,9 @@
  * queue.  So there are items only while nobody waits for one, and no wake-up can be lost: what
  * was given is never taken by somebody else meanwhile.  Who waits for room is told to look
  * again, and all of them are, once the queue is half empty.
+ *
+ * What was taken in vain is put back to its place: items have the number with which they came.
+ * What was not taken yet is younger than all that was, so those that were put back are in front.
  */
 #ifndef EPY_CHANNEL_H
 #define EPY_CHANNEL_H
@@ -14,11 +17,13 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Part of what is sent. */
 typedef struct epy_item {
     struct epy_item *next;
-    size_t size; /* what it counts; constant while it is in a channel */
+    size_t size;     /* what it counts; constant while it is in a channel */
+    uint64_t number; /* of the channel's items, as they came; set by epy_channel_put() */
 } epy_item;
 
 /* Part of what waits.  Of its owner, but for the time in which it stands in a line. */
@@ -41,6 +46,8 @@ typedef struct epy_channel {
     bool closed;
     size_t size, max_size, count; /* of the items in the queue */
     epy_item *first, **last;
+    epy_item *put_back; /* the last of those in front that were put back; NULL: there are none */
+    uint64_t items;     /* how many have come */
     epy_line receivers, senders;
 } epy_channel;
 
@@ -64,7 +71,8 @@ epy_channel_code epy_channel_put(epy_channel *ch, epy_item *item, epy_waiter *wa
 /* Any thread.  DONE: *item is the caller's. */
 epy_channel_code epy_channel_get(epy_channel *ch, epy_item **item, epy_waiter *waiter, void *by);
 
-/* An item that was taken in vain, or what is left of it, in front of the others. */
+/* An item that was taken in vain, or what is left of it: before all that came after it, but for
+ * what others have taken meanwhile. */
 void epy_channel_put_back(epy_channel *ch, epy_item *item, void *by);
 
 /* The waiter is not to be given anything from now on.  False: it stood in no line. */

@@ -103,6 +103,62 @@ static void items_come_in_their_order(void)
     epy_channel_fini(&ch);
 }
 
+/* Takes all, and puts it back in this order. */
+static void check_order(const int *order, int n)
+{
+    epy_channel ch;
+    epy_item *items[8];
+    epy_channel_init(&ch, 100);
+    for (int i = 0; i < n; i++)
+        put(&ch, (unsigned long)i, 1, EPY_CHANNEL_DONE);
+    for (int i = 0; i < n; i++)
+        CHECK(epy_channel_get(&ch, &items[i], NULL, NULL) == EPY_CHANNEL_DONE);
+    put(&ch, (unsigned long)n, 1, EPY_CHANNEL_DONE);
+    for (int i = 0; i < n; i++)
+        epy_channel_put_back(&ch, items[order[i]], NULL);
+    put(&ch, (unsigned long)n + 1, 1, EPY_CHANNEL_DONE);
+    for (int i = 0; i < n + 2; i++)
+        get(&ch, (unsigned long)i);
+    put(&ch, 7, 1, EPY_CHANNEL_DONE); /* the end of the queue is where it was */
+    get(&ch, 7);
+    CHECK(epy_channel_look(&ch).count == 0 && epy_channel_look(&ch).size == 0);
+    epy_channel_fini(&ch);
+}
+
+static void what_is_put_back_is_in_its_place(void)
+{
+    check_order((const int[]){0, 1, 2, 3}, 4);
+    check_order((const int[]){3, 2, 1, 0}, 4);
+    check_order((const int[]){1, 3, 0, 2}, 4);
+    check_order((const int[]){2, 0, 3, 1}, 4);
+    check_order((const int[]){0}, 1);
+}
+
+/* Some are put back while others have been taken again. */
+static void what_is_put_back_twice_is_in_its_place(void)
+{
+    epy_channel ch;
+    epy_item *items[3];
+    epy_channel_init(&ch, 100);
+    for (unsigned long i = 0; i < 3; i++)
+        put(&ch, i, 1, EPY_CHANNEL_DONE);
+    for (int i = 0; i < 3; i++)
+        CHECK(epy_channel_get(&ch, &items[i], NULL, NULL) == EPY_CHANNEL_DONE);
+    epy_channel_put_back(&ch, items[2], NULL);
+    epy_channel_put_back(&ch, items[0], NULL);
+    CHECK(epy_channel_get(&ch, &items[0], NULL, NULL) == EPY_CHANNEL_DONE);
+    epy_channel_put_back(&ch, items[1], NULL);
+    CHECK(epy_channel_get(&ch, &items[1], NULL, NULL) == EPY_CHANNEL_DONE);
+    CHECK(epy_channel_get(&ch, &items[2], NULL, NULL) == EPY_CHANNEL_DONE);
+    put(&ch, 3, 1, EPY_CHANNEL_DONE);
+    epy_channel_put_back(&ch, items[2], NULL);
+    epy_channel_put_back(&ch, items[1], NULL);
+    epy_channel_put_back(&ch, items[0], NULL);
+    for (unsigned long i = 0; i < 4; i++)
+        get(&ch, i);
+    epy_channel_fini(&ch);
+}
+
 static void a_full_channel_has_no_room_and_an_empty_one_has_it_for_any_item(void)
 {
     epy_channel ch;
@@ -359,6 +415,8 @@ static void each_item_is_received_once_and_nobody_waits_in_vain(void)
 
 static const unit_test tests[] = {
     TEST(items_come_in_their_order),
+    TEST(what_is_put_back_is_in_its_place),
+    TEST(what_is_put_back_twice_is_in_its_place),
     TEST(a_full_channel_has_no_room_and_an_empty_one_has_it_for_any_item),
     TEST(an_item_goes_to_the_first_who_is_there),
     TEST(senders_are_told_when_it_is_half_empty),

@@ -13,6 +13,7 @@
          many_tasks_wait_at_many_channels/1,
          tasks_and_threads_share_the_items/1,
          a_task_that_is_cancelled_leaves_the_item/1,
+         tasks_that_are_cancelled_leave_the_items_in_order/1,
          timeouts_of_tasks_lose_nothing/1,
          a_wait_may_end_on_another_thread_than_the_loop_s/1,
          loops_in_several_threads_wait/1,
@@ -169,6 +170,25 @@ a_task_that_is_cancelled_leaves_the_item(_Config) ->
     {ok, 2} = run(cancelled, [Channel]),
     #{items := 0, waiting := 0} = py_channel:info(Channel),
     py:unregister_function(send_two).
+
+%% All were given theirs, and are cancelled from the first to the last, the other way round, or mixed.
+tasks_that_are_cancelled_leave_the_items_in_order(_Config) ->
+    Channel = new(),
+    ok = py:exec(<<"async def cancelled(ref, order):\n"
+                   "    channel = Channel(ref)\n"
+                   "    tasks = [asyncio.ensure_future(channel.async_receive()) for _ in order]\n"
+                   "    await asyncio.sleep(0)\n"
+                   "    erlang.call('send_all', len(order))\n"
+                   "    for i in order: tasks[i].cancel()\n"
+                   "    await asyncio.wait(tasks)\n"
+                   "    assert all(task.cancelled() for task in tasks)\n"
+                   "    erlang.call('send_all', 1)\n"
+                   "    return [await channel.async_receive() for _ in range(len(order) + 1)]\n">>),
+    ok = py:register_function(send_all, fun([N]) -> [ok = py_channel:send(Channel, I) || I <- lists:seq(1, N)], ok end),
+    [?assertEqual({ok, [1, 2, 3, 4, 1]}, run(cancelled, [Channel, Order]), Order)
+     || Order <- [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]]],
+    #{items := 0, size := 0, waiting := 0} = py_channel:info(Channel),
+    py:unregister_function(send_all).
 
 timeouts_of_tasks_lose_nothing(_Config) ->
     Channel = new(),

@@ -10,13 +10,16 @@
 #include <stdlib.h>
 #include <structmember.h>
 
-typedef struct wait {
+typedef struct epy_task_wait {
     epy_told told; /* has the references */
+    epy_interp *interp;                 /* constant */
+    struct epy_task_wait *next, **link; /* interp->waits; under interp->calls_lock */
     epy_waiter waiter;
     epy_pipe *pipe;       /* strong */
     epy_channel *channel; /* one of its */
     epy_mailbox *mailbox; /* strong */
-    epy_item *item;       /* what it was given: set under the channel's lock, then the loop's */
+    _Atomic(epy_item *) item; /* what it was given, of who takes it out of here */
+    atomic_bool ended;        /* by the end of the interpreter */
 } wait;
 
 typedef struct wait_object {
@@ -38,10 +41,10 @@ static bool give_wait(epy_waiter *waiter, epy_item *item, void *by)
 {
     wait *w = EPY_CONTAINER(waiter, wait, waiter);
     (void)by;
-    w->item = item;
+    atomic_store(&w->item, item);
     bool told = epy_mailbox_tell(w->mailbox, &w->told);
     if (!told)
-        w->item = NULL;
+        atomic_store(&w->item, NULL);
     return told;
 }
 
@@ -49,11 +52,65 @@ static bool give_wait(epy_waiter *waiter, epy_item *item, void *by)
 static void cancel_wait(wait *w)
 {
     (void)epy_channel_leave(w->channel, &w->waiter); /* false: it was given something */
-    epy_item *item = w->item;
-    w->item = NULL;
+    epy_item *item = atomic_exchange(&w->item, NULL);
     if (item)
         epy_channel_put_back(w->channel, item, epy_inline_env());
 }
+
+/* ---- those of an interpreter ---- */
+
+static bool link_wait(wait *w)
+{
+    epy_interp *interp = w->interp;
+    pthread_mutex_lock(&interp->calls_lock);
+    bool taken = !interp->ending;
+    if (taken) {
+        w->next = interp->waits;
+        w->link = &interp->waits;
+        if (w->next)
+            w->next->link = &w->next;
+        interp->waits = w;
+    }
+    pthread_mutex_unlock(&interp->calls_lock);
+    return taken;
+}
+
+/* Under the lock. */
+static void unlink_wait(wait *w)
+{
+    if (w->link) {
+        *w->link = w->next;
+        if (w->next)
+            w->next->link = w->link;
+    }
+    w->link = NULL;
+}
+
+/* With a reference; NULL: there is none. */
+static wait *take_first(epy_interp *interp)
+{
+    pthread_mutex_lock(&interp->calls_lock);
+    wait *w = interp->waits;
+    if (w) {
+        unlink_wait(w);
+        atomic_fetch_add(&w->told.refs, 1);
+    }
+    pthread_mutex_unlock(&interp->calls_lock);
+    return w;
+}
+
+void epy_channel_waits_end(epy_interp *interp)
+{
+    wait *w;
+    while ((w = take_first(interp))) {
+        atomic_store(&w->ended, true); /* before take() can find that there is nothing */
+        cancel_wait(w);
+        (void)epy_mailbox_tell(w->mailbox, &w->told); /* false: the loop is gone */
+        epy_told_put(&w->told);
+    }
+}
+
+/* ---- ChannelWait ---- */
 
 static void wait_dealloc(PyObject *o)
 {
@@ -61,11 +118,19 @@ static void wait_dealloc(PyObject *o)
     wait *w = ((wait_object *)o)->wait;
     PyObject_ClearWeakRefs(o);
     if (w) {
+        pthread_mutex_lock(&w->interp->calls_lock);
+        unlink_wait(w);
+        pthread_mutex_unlock(&w->interp->calls_lock);
         cancel_wait(w);
         epy_told_put(&w->told);
     }
     type->tp_free(o);
     Py_DECREF(type);
+}
+
+static void refuse(const epy_interp *interp)
+{
+    PyErr_SetString(interp->objects.process_error, "the interpreter ends");
 }
 
 PyDoc_STRVAR(take_doc, "take()\n--\n\n"
@@ -75,14 +140,15 @@ PyDoc_STRVAR(take_doc, "take()\n--\n\n"
 static PyObject *take(PyObject *o, PyObject *unused)
 {
     wait *w = ((wait_object *)o)->wait;
-    epy_item *item = w->item;
     epy_interp *interp = epy_interp_current();
     (void)unused;
     if (!interp)
         return NULL;
-    w->item = NULL;
+    epy_item *item = atomic_exchange(&w->item, NULL);
     if (item)
         return epy_channel_received(interp, w->pipe, item);
+    if (atomic_load(&w->ended))
+        return refuse(interp), NULL;
     if (w->channel == &w->pipe->to_erlang)
         Py_RETURN_NONE;
     return epy_channel_raise_closed(interp), NULL;
@@ -95,7 +161,8 @@ static PyObject *wait_cancel(PyObject *o, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static wait *new_wait(PyObject *object, epy_pipe *pipe, epy_channel *channel, PyObject *mailbox)
+static wait *new_wait(epy_interp *interp, PyObject *object, epy_pipe *pipe, epy_channel *channel,
+                      PyObject *mailbox)
 {
     PyObject *weak = PyWeakref_NewRef(object, NULL);
     wait *w = weak ? calloc(1, sizeof *w) : NULL;
@@ -104,6 +171,7 @@ static wait *new_wait(PyObject *object, epy_pipe *pipe, epy_channel *channel, Py
         PyErr_NoMemory();
         return NULL;
     }
+    w->interp = interp;
     w->told.weak = weak;
     w->told.free = free_wait;
     atomic_init(&w->told.refs, 1);
@@ -111,11 +179,15 @@ static wait *new_wait(PyObject *object, epy_pipe *pipe, epy_channel *channel, Py
     epy_pipe_keep(w->pipe = pipe);
     w->channel = channel;
     epy_mailbox_keep(w->mailbox = epy_mailbox_of(mailbox));
-    return w;
+    if (link_wait(w))
+        return w;
+    refuse(interp);
+    epy_told_put(&w->told);
+    return NULL;
 }
 
 /* One that stands in no line yet. */
-static wait_object *new_wait_object(const epy_interp *interp, epy_pipe *pipe, epy_channel *channel,
+static wait_object *new_wait_object(epy_interp *interp, epy_pipe *pipe, epy_channel *channel,
                                     PyObject *mailbox)
 {
     PyTypeObject *type = (PyTypeObject *)interp->objects.channel_wait_type;
@@ -124,9 +196,17 @@ static wait_object *new_wait_object(const epy_interp *interp, epy_pipe *pipe, ep
         return NULL;
     }
     wait_object *self = (wait_object *)type->tp_alloc(type, 0);
-    if (self && !(self->wait = new_wait((PyObject *)self, pipe, channel, mailbox)))
+    if (self && !(self->wait = new_wait(interp, (PyObject *)self, pipe, channel, mailbox)))
         Py_CLEAR(self);
     return self;
+}
+
+/* The end of the interpreter may have come before it stood there, and not have found it. */
+static PyObject *stands_in_line(wait_object *self)
+{
+    if (atomic_load(&self->wait->ended))
+        (void)epy_channel_leave(self->wait->channel, &self->wait->waiter); /* false: it did */
+    return (PyObject *)self;
 }
 
 PyObject *epy_channel_start_receive(PyObject *o, PyObject *mailbox)
@@ -137,8 +217,12 @@ PyObject *epy_channel_start_receive(PyObject *o, PyObject *mailbox)
     if (!self)
         return NULL;
     wait *w = self->wait;
-    epy_channel_code code = epy_channel_get(w->channel, &w->item, &w->waiter, epy_inline_env());
-    if (code == EPY_CHANNEL_NOT_NOW || epy_mailbox_tell(w->mailbox, &w->told))
+    epy_item *item;
+    epy_channel_code code = epy_channel_get(w->channel, &item, &w->waiter, epy_inline_env());
+    if (code == EPY_CHANNEL_NOT_NOW)
+        return stands_in_line(self);
+    atomic_store(&w->item, item);
+    if (epy_mailbox_tell(w->mailbox, &w->told))
         return (PyObject *)self;
     Py_DECREF(self); /* which puts the item back */
     return PyErr_Format(PyExc_ValueError, "the mailbox is closed");
@@ -158,8 +242,10 @@ PyObject *epy_channel_start_send(PyObject *o, PyObject *const *args, Py_ssize_t 
                                epy_inline_env());
     if (piece && code != EPY_CHANNEL_DONE)
         epy_piece_free(piece);
-    if (!self || code == EPY_CHANNEL_NOT_NOW)
-        return (PyObject *)self;
+    if (!self)
+        return NULL;
+    if (code == EPY_CHANNEL_NOT_NOW)
+        return stands_in_line(self);
     Py_DECREF(self);
     return code == EPY_CHANNEL_DONE ? Py_NewRef(Py_None) : (epy_channel_raise_closed(interp), NULL);
 }

@@ -4,6 +4,7 @@
 
 #include "epy_atoms.h"
 #include "epy_call.h"
+#include "epy_channel_task.h"
 #include "epy_compat.h"
 #include "epy_executor.h"
 #include "epy_runtime.h"
@@ -142,6 +143,7 @@ static void *end_main(void *arg)
 {
     epy_interp *interp = arg;
     epy_calls_end(interp, true); /* or threads that wait for an answer would not end */
+    epy_channel_waits_end(interp);
     epy_service_stop(&interp->service);
     epy_service_stop(&interp->reaper);
     /* What Python does at its end must not run short of memory. */

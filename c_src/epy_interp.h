@@ -67,9 +67,10 @@ struct epy_interp {
                                      held by others */
     atomic_bool inlining;         /* a scheduler runs a function of the pool inline */
     atomic_bool spinning;         /* a thread looks out for the answer to a callback */
-    pthread_mutex_t calls_lock;   /* guards the list; taken before the locks of a call */
-    bool ending;                  /* takes no more of them; under that lock */
+    pthread_mutex_t calls_lock;   /* guards the lists; taken before the locks of a call */
+    bool ending;                  /* takes no more of them, nor waits; under that lock */
     struct epy_call *calls;       /* that wait for an answer; see epy_call.h */
+    struct epy_task_wait *waits;  /* of tasks for channels, under it too; see epy_channel_task.c */
     atomic_uint preloaded;        /* how often code was preloaded; see epy_namespace.c */
 };
 

@@ -18,6 +18,8 @@
          a_wait_may_end_on_another_thread_than_the_loop_s/1,
          loops_in_several_threads_wait/1,
          a_loop_that_is_closed_leaves_the_items/1,
+         an_interpreter_ends_under_threads_whose_tasks_wait/1,
+         what_tasks_of_an_ended_interpreter_were_given_is_left/1,
          loops_leave_no_descriptors/1,
          calls_and_channels_share_a_loop/1,
          a_task_waits_under_uvloop/1,
@@ -271,6 +273,71 @@ a_loop_that_is_closed_leaves_the_items(_Config) ->
     py_test:wait_until_freed(fun() -> maps:get(items, py_channel:info(Channel)) =:= 1 end),
     {ok, item} = run(take, [Channel]),
     py:unregister_function(send_it).
+
+%% Python joins its threads at its end, so these have to end.
+an_interpreter_ends_under_threads_whose_tasks_wait(_Config) ->
+    only_with_own_interpreters(),
+    {ok, Full} = py_byte_channel:new(#{max_size => 1}),
+    Channel = new(),
+    {ok, Interp} = py:subinterp_create(),
+    ok = py:subinterp_exec(Interp, <<"
+import asyncio, erlang, threading
+from erlang.channel import ByteChannel, Channel
+
+async def told(awaitable):
+    try: await awaitable
+    except erlang.ProcessError: return 'ended'
+
+async def main(ref, full, pid):
+    full = ByteChannel(full)
+    full.try_send_bytes(b'x')
+    ends = [await told(Channel(ref).async_receive()), await told(full.async_send_bytes(b'y')),
+            await told(Channel(ref).async_receive())]
+    erlang.send(pid, ends)
+
+def start(*args):
+    for _ in range(2):
+        threading.Thread(target=lambda: asyncio.run(main(*args))).start()
+">>),
+    {ok, none} = py:subinterp_call(Interp, '__main__', start, [Channel, Full, self()]),
+    await_receivers(2, Channel),
+    ok = py:subinterp_destroy(Interp),
+    [receive Ends -> ?assertEqual(lists:duplicate(3, <<"ended">>), Ends) end || _ <- [1, 2]],
+    await_interpreters_end(),
+    #{waiting := 0} = py_channel:info(Channel),
+    ok = py_channel:send(Channel, still_there),
+    {ok, still_there} = run(take, [Channel]).
+
+%% Their loop runs no more, and nothing frees it: something has a reference for ever.
+what_tasks_of_an_ended_interpreter_were_given_is_left(_Config) ->
+    only_with_own_interpreters(),
+    Channel = new(),
+    {ok, Interp} = py:subinterp_create(),
+    ok = py:subinterp_exec(Interp, <<"
+import asyncio, ctypes
+from erlang.channel import Channel
+
+def strand(ref):
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(Channel(ref).async_receive()) for _ in range(3)]
+    loop.run_until_complete(asyncio.sleep(0))
+    for it in (loop, *tasks): ctypes.pythonapi.Py_IncRef(ctypes.py_object(it))
+">>),
+    {ok, none} = py:subinterp_call(Interp, '__main__', strand, [Channel]),
+    await_receivers(3, Channel),
+    [ok = py_channel:send(Channel, I) || I <- [1, 2]],
+    #{waiting := 1, items := 0} = py_channel:info(Channel),
+    ok = py:subinterp_destroy(Interp),
+    py_test:wait_until(fun() -> maps:with([waiting, items], py_channel:info(Channel)) =:= #{waiting => 0, items => 2} end),
+    await_interpreters_end(),
+    ok = py_channel:send(Channel, 3),
+    [{ok, I} = run(take, [Channel]) || I <- [1, 2, 3]].
+
+only_with_own_interpreters() ->
+    py:subinterp_supported() orelse throw({skip, "this Python has no interpreters with a GIL of their own"}).
+
+await_interpreters_end() ->
+    py_test:wait_until(fun() -> not lists:member(<<"epy_end\n">>, py_test:thread_names()) end).
 
 loops_leave_no_descriptors(_Config) ->
     Channel = new(),

@@ -7,6 +7,7 @@
 #include "epy_exec.h"
 #include "epy_executor.h"
 #include "epy_loop_idle.h"
+#include "epy_spawned.h"
 #include "epy_term.h"
 #include "epy_trace.h"
 
@@ -19,7 +20,7 @@ typedef struct host {
     epy_interp *interp; /* constant; interpreters are never freed */
     epy_loop *loop;     /* constant, strong */
     PyObject *pending;  /* strong: the set of TaskEnd whose tasks run */
-    PyObject *begin, *cancel, *done, *result, *add_done_callback; /* strong: names of methods */
+    PyObject *begin, *spawned, *cancel, *done, *result, *add_done_callback; /* strong: names of methods */
 } host;
 
 typedef struct task_end {
@@ -261,6 +262,19 @@ static void cancel_task(host *h, epy_request *req)
     epy_loop_part(req);
 }
 
+/* Not any more when it closes: who cancels all has looked already. */
+static void start_spawned(host *h)
+{
+    PyObject *item;
+    while (!epy_loop_is_closing(h->loop) && (item = epy_spawned_next(h->loop))) {
+        PyObject *r = PyObject_CallMethodOneArg(h->loop->object, h->spawned, item);
+        if (!r)
+            PyErr_WriteUnraisable(item);
+        Py_XDECREF(r);
+        Py_DECREF(item);
+    }
+}
+
 /* ---- LoopHost ---- */
 
 static PyObject *take(PyObject *o, PyObject *unused)
@@ -268,6 +282,7 @@ static PyObject *take(PyObject *o, PyObject *unused)
     host *h = (host *)o;
     epy_request *req;
     (void)unused;
+    start_spawned(h);
     while ((req = epy_loop_next_cancel(h->loop)))
         cancel_task(h, req);
     for (int n = 0; n < TASKS_AT_ONCE && (req = epy_loop_next_task(h->loop)); n++)
@@ -321,7 +336,7 @@ static void host_dealloc(PyObject *o)
     PyTypeObject *type = Py_TYPE(o);
     PyObject_GC_UnTrack(o);
     (void)host_clear(o);
-    PyObject **names[] = {&h->begin, &h->cancel, &h->done, &h->result, &h->add_done_callback};
+    PyObject **names[] = {&h->begin, &h->spawned, &h->cancel, &h->done, &h->result, &h->add_done_callback};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         Py_CLEAR(*names[i]);
     if (h->loop)
@@ -375,11 +390,12 @@ static host *new_host(epy_interp *interp, epy_loop *loop)
     h->interp = interp;
     h->pending = PySet_New(NULL);
     h->begin = PyUnicode_InternFromString("_begin");
+    h->spawned = PyUnicode_InternFromString("_spawned");
     h->cancel = PyUnicode_InternFromString("cancel");
     h->done = PyUnicode_InternFromString("done");
     h->result = PyUnicode_InternFromString("result");
     h->add_done_callback = PyUnicode_InternFromString("add_done_callback");
-    if (!h->pending || !h->begin || !h->cancel || !h->done || !h->result || !h->add_done_callback)
+    if (!h->pending || !h->begin || !h->spawned || !h->cancel || !h->done || !h->result || !h->add_done_callback)
         Py_CLEAR(h);
     return h;
 }

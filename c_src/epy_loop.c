@@ -11,6 +11,7 @@
 #include "epy_loop_idle.h"
 #include "epy_pool.h"
 #include "epy_runtime.h"
+#include "epy_spawned.h"
 #include "epy_stats.h"
 
 #include <stdlib.h>
@@ -287,17 +288,29 @@ void epy_loop_end_task(epy_request *req, ERL_NIF_TERM term, bool failed)
     epy_request_free(req);
 }
 
+/* One that does not close yet is kept by the list. */
+static epy_loop *find_oldest(const epy_interp *interp, const epy_loop *but)
+{
+    epy_loop *oldest = NULL;
+    pthread_mutex_lock(&list_lock);
+    for (epy_loop *l = loops; l; l = l->next)
+        if (l != but && l->group->interp == interp && !epy_loop_is_closing(l))
+            oldest = l;
+    if (oldest)
+        epy_loop_keep(oldest);
+    pthread_mutex_unlock(&list_lock);
+    return oldest;
+}
+
+epy_loop *epy_loop_first(const epy_interp *interp)
+{
+    return find_oldest(interp, NULL);
+}
+
 bool epy_loop_move_to_main(epy_request *req)
 {
     epy_loop *from = req->loop;
-    pthread_mutex_lock(&list_lock);
-    epy_loop *to = NULL; /* the oldest; one that does not close yet is kept by the list */
-    for (epy_loop *l = loops; l; l = l->next)
-        if (l != from && l->group->interp->id == 0 && !epy_loop_is_closing(l))
-            to = l;
-    if (to)
-        epy_loop_keep(to);
-    pthread_mutex_unlock(&list_lock);
+    epy_loop *to = find_oldest(epy_runtime_interp(0), from);
     if (!to)
         return false;
     req->loop = to; /* a canceller from here on tells that one */
@@ -323,7 +336,9 @@ static void tell_closed(ErlNifEnv *env, epy_closer *c)
 
 void epy_loop_finish(epy_loop *loop)
 {
+    pthread_mutex_lock(&list_lock); /* who found it there open has kept it by now */
     begin_closing(loop);
+    pthread_mutex_unlock(&list_lock);
     atomic_store(&loop->attached, false);
     pthread_mutex_lock(&loop->lock);
     epy_closer *next, *c = loop->closers;
@@ -334,7 +349,8 @@ void epy_loop_finish(epy_loop *loop)
     epy_loop_close_descriptors(loop);
     refuse_tasks(NULL, loop);
     drop_cancels(loop);
-    if (first && loop->group->interp->id == 0)
+    epy_spawned_drop(loop);
+    if (first)
         epy_loop_put(loop); /* the turn keeps it as well */
     for (; c; c = next) {
         next = c->next;
@@ -365,6 +381,7 @@ static void destroy(ErlNifEnv *env, void *resource)
             loop->next->link = loop->link;
     }
     pthread_mutex_unlock(&list_lock);
+    epy_spawned_drop(loop); /* one that came while it was closed */
     pthread_mutex_destroy(&loop->lock);
     free(loop);
 }
@@ -393,18 +410,17 @@ static void link_loop(epy_loop *loop)
     if (loop->next)
         loop->next->link = &loop->next;
     loops = loop;
-    if (loop->group->interp->id == 0)
-        epy_loop_keep(loop); /* until it is closed: tasks of others move to it */
+    epy_loop_keep(loop); /* until it is closed: tasks of others move to it, or are spawned there */
     pthread_mutex_unlock(&list_lock);
 }
 
-/* Turns that a stop refused are due.  Python's loop keeps such a loop, so that it is not being
+/* Turns that a stop refused are due.  The list keeps what is not closed, so that it is not being
  * destroyed. */
 void epy_loops_resume(void)
 {
     pthread_mutex_lock(&list_lock);
     for (epy_loop *loop = loops; loop; loop = loop->next)
-        if (atomic_load(&loop->attached))
+        if (!epy_loop_is_closed(loop))
             epy_loop_wake(NULL, loop);
     pthread_mutex_unlock(&list_lock);
 }

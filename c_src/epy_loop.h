@@ -28,8 +28,10 @@
 #define EPY_TASKS_MAX 16384 /* that wait to be started by one loop */
 
 typedef struct epy_closer epy_closer;
+typedef struct epy_spawned epy_spawned;
 
-/* Kept by its resource, which is kept by the terms that name it, by requests and by Python's loop. */
+/* Kept by its resource, which is kept by the terms that name it, by requests, by Python's loop and,
+ * until it is closed, by the list of all. */
 typedef struct epy_loop {
     void *resource;                /* constant, borrowed: it keeps us */
     struct epy_loop *next, **link; /* of all loops; under the list's lock */
@@ -47,6 +49,7 @@ typedef struct epy_loop {
     _Atomic uint64_t turns, started;
     _Atomic(epy_request *) starting; /* borrowed: whose function the turn calls just now */
     int failures;                  /* the turn's: how many failed, one after the other */
+    atomic_int spawns;             /* how many are in that list below */
     int timer;                     /* the turn's, like the next one: or -1 */
     uint64_t timer_ns;             /* when it rings; 0: not set */
     atomic_bool wanted;            /* the owner is to arm it */
@@ -56,6 +59,7 @@ typedef struct epy_loop {
     ErlNifPid hears;               /* of descriptors: the owner or, after it, py_async */
     PyObject *object;              /* strong: the HostedLoop; NULL before the first turn and
                                       after the last.  Written by turns, which read it freely */
+    epy_spawned *spawned;          /* by Python code, for a turn to take; see epy_spawned.h */
     bool closed;
     epy_closer *closers;           /* who is told of the end */
 } epy_loop;
@@ -73,6 +77,9 @@ EPY_ANY ERL_NIF_TERM epy_loop_info(ErlNifEnv *env, ERL_NIF_TERM loop);
 
 EPY_ANY void epy_loop_keep(epy_loop *loop);
 EPY_ANY void epy_loop_put(epy_loop *loop);
+
+/* The oldest loop in this interpreter that does not close, with a reference, or NULL. */
+EPY_ANY epy_loop *epy_loop_first(const epy_interp *interp);
 
 /* Is there room for one task more?  Else {overloaded, Current, Max}, or no_loop when it is closed. */
 EPY_ANY bool epy_loop_admits(ErlNifEnv *env, epy_loop *loop, ERL_NIF_TERM *refusal);

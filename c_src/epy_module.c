@@ -19,6 +19,7 @@
 #include "epy_mode.h"
 #include "epy_output.h"
 #include "epy_send.h"
+#include "epy_spawned.h"
 #include "epy_state.h"
 #include "epy_trace.h"
 #include "epy_types.h"
@@ -215,7 +216,7 @@ static int exec_module(PyObject *module)
         epy_mailbox_init(module, objects) < 0 || epy_state_init(module, objects) < 0 ||
         epy_host_init(module, objects) < 0 || epy_wakeup_init(module) < 0)
         return -1;
-    if (epy_channel_py_init(module, objects) < 0)
+    if (epy_channel_py_init(module, objects) < 0 || epy_spawned_init(module) < 0)
         return -1;
     return epy_trace_init(module, objects);
 }

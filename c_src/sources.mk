@@ -22,6 +22,7 @@ EPY_SOURCES += epy_stats.c      # what is counted
 EPY_SOURCES += epy_loop.c       # event loops without a thread
 EPY_SOURCES += epy_loop_idle.c  # how they hear of descriptors and timers
 EPY_SOURCES += epy_host.c       # what Python sees of them
+EPY_SOURCES += epy_spawned.c    # coroutines that Python code gives them
 EPY_SOURCES += epy_wakeup.c     # a cancel, for a thread that waits in select()
 EPY_SOURCES += epy_interrupt.c  # ending a request that runs
 EPY_SOURCES += epy_queue.c      # requests that wait (no Python, no BEAM)

@@ -27,13 +27,14 @@ from asyncio.events import _set_running_loop
 from inspect import isawaitable, isgenerator
 from selectors import EpollSelector
 from threading import get_ident
-from weakref import WeakSet
 
-from ._loop import ErlangEventLoop
+from ._loop import ErlangEventLoop, _spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
+    from collections.abc import Coroutine
+    from contextvars import Context
     from selectors import SelectorKey
     from typing import Any, NoReturn, Optional, Union
 
@@ -42,16 +43,6 @@ if TYPE_CHECKING:
 _SLICE = 0.005  # seconds that a turn may take before those of other loops have theirs
 _NEVER = 1e9  # seconds, as of time(): further off than anybody waits for
 _CLOSE_TIMEOUT = 2.0  # seconds that tasks have to end when the loop is closed
-
-_hosted: WeakSet[HostedLoop] = WeakSet()
-
-
-def current() -> Optional[HostedLoop]:
-    """A hosted loop of this interpreter that is not closed; None: there is none."""
-    for loop in _hosted.copy():
-        if not loop.host.closing:
-            return loop
-    return None
 
 
 class _Selector(EpollSelector):
@@ -82,7 +73,6 @@ class HostedLoop(ErlangEventLoop):
         self.closer: Optional[Task[None]] = None
         super().__init__(self.idle_selector)
         host.attach(self.idle_selector.fileno())
-        _hosted.add(self)
 
     # What a loop with a thread does by a pair of sockets.
 
@@ -169,6 +159,11 @@ class HostedLoop(ErlangEventLoop):
             return _start(self, value)
         return ensure_future(value, loop=self) if isawaitable(value) else None
 
+    def _spawned(self, item: tuple[Coroutine[Any, Any, Any], Optional[str], Context]) -> None:
+        """What spawn_task() gave; in its context."""
+        coro, name, context = item
+        self.call_soon(_spawn, self, coro, name, context=context)
+
     # The end.
 
     async def _cancel_all(self, tasks: set[Task[Any]]) -> None:
@@ -188,7 +183,6 @@ class HostedLoop(ErlangEventLoop):
 
     def _close(self) -> None:
         self._thread_id = None
-        _hosted.discard(self)
         self.close()
 
 

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from asyncio import SelectorEventLoop, coroutines, events
+from contextvars import copy_context
 from inspect import iscoroutinefunction
 from math import isnan
 
@@ -264,9 +265,9 @@ def _block(delay: float) -> None:
 def spawn_task(coro: Coroutine[Any, Any, Any], *, name: Optional[str] = None) -> Optional[asyncio.Task[Any]]:
     """Starts a task that nobody has to wait for; an exception that nobody fetches is logged.
 
-    It runs on the loop that runs on this thread, and is returned.  Elsewhere it runs on the loop
-    that Erlang drives in this interpreter, and None is returned.  That loop is made for its first task
-    from Erlang; RuntimeError if there is none yet.
+    It runs on the loop that runs on this thread, and is returned.  Elsewhere it runs on the first
+    loop that Erlang drives in this interpreter, and None is returned.  RuntimeError if there is
+    none, as in an interpreter of a context's own.
     """
     if not coroutines.iscoroutine(coro):
         raise TypeError(f"spawn_task() takes a coroutine, not {coro!r}")
@@ -274,14 +275,12 @@ def spawn_task(coro: Coroutine[Any, Any, Any], *, name: Optional[str] = None) ->
     if running is not None:
         return _spawn(running, coro, name)
 
-    from . import _host
+    from _erlang import spawn
 
-    hosted = _host.current()
-    if hosted is None:
+    if not spawn((coro, name, copy_context())):
         coro.close()
         raise RuntimeError("spawn_task() was called where no event loop runs, and Erlang drives none in this "
                            "interpreter")
-    hosted.call_soon_threadsafe(_spawn, hosted, coro, name)
     return None
 
 

@@ -28,6 +28,8 @@
          sleep_takes_its_time/1]).
 -export([a_spawned_task_is_kept_alive/1,
          a_task_is_spawned_on_erlangs_loop_from_plain_code/1,
+         a_task_that_is_spawned_while_its_loop_ends_is_dropped_or_done/1,
+         nothing_is_spawned_where_erlang_drives_no_loop/1,
          signal_handlers_are_refused_with_erlangs_way/1,
          the_mode_is_known/1,
          a_connection_over_tcp_and_unix_sockets_works/1]).
@@ -386,17 +388,94 @@ a_spawned_task_is_kept_alive(_Config) ->
     return await future">>),
     {error, {'TypeError', _}} = py:eval(<<"erlang.spawn_task(1)">>).
 
+%% Before any loop has had a task, and after.
 a_task_is_spawned_on_erlangs_loop_from_plain_code(_Config) ->
-    {ok, _} = py_event_loop:run(asyncio, sleep, [0]),
+    ok = py_test:restart(#{num_async_workers => 3}),
+    #{loops := Loops} = py_event_loop_pool:get_stats(),
+    ?assertEqual([], [Loop || #{turns := Turns} = Loop <- Loops, Turns > 0]),
+    Here = self(),
+    Processes = [spawn_link(fun() -> spawns(Here, I) end) || I <- lists:seq(1, 8)],
+    Told = [receive {told, What} -> What end || _ <- lists:seq(1, 4 * 8)],
+    ?assertEqual(lists:sort([{I, How, Pid} || {I, Pid} <- lists:enumerate(Processes),
+                                              How <- [<<"again">>, <<"request">>, <<"thread">>, <<"unnamed">>]]),
+                 lists:sort([{I, How, Pid} || {I, How, Pid} <- Told])),
+    [Pid ! stop || Pid <- Processes],
+    %% One that ends is none.
+    #{loops := [#{pid := First} | _]} = py_event_loop_pool:get_stats(),
+    {ok, Loop} = py_event_loop:get_loop(First),
+    exit(First, kill),
+    py_test:wait_until(fun() -> maps:get(closing, py_nif:loop_info(Loop)) end),
+    spawns(Here, 9),
+    [receive {told, {9, _, _}} -> ok end || _ <- lists:seq(1, 4)],
+    ok.
+
+%% The task has the context of who spawned it; that of a thread is empty, and is filled here.
+spawns(To, I) ->
     ok = py:exec(<<"
-async def work(x):
+import asyncio, contextvars, erlang, threading
+mark = contextvars.ContextVar('mark')
+
+async def work(to, i, how):
+    assert asyncio.current_task().get_name() == how or how == 'unnamed'
     await asyncio.sleep(0.001)
-    await erlang.async_call('tell', x)
-def spawn():
-    return erlang.spawn_task(work('spawned'))
+    erlang.send(to, (erlang.atom('told'), (i, how, mark.get())))
+
+def spawn(to, i, how, pid):
+    mark.set(pid)
+    return erlang.spawn_task(work(to, i, how), name=None if how == 'unnamed' else how)
+
+def spawn_all(*args):
+    results = [spawn(*args[:2], how, *args[2:]) for how in ('request', 'again', 'unnamed')]
+    thread = threading.Thread(target=spawn, args=(*args[:2], 'thread', *args[2:]))
+    thread.start()
+    thread.join()
+    return results
 ">>),
-    {ok, none} = py:eval(<<"spawn()">>),
-    <<"spawned">> = told().
+    {ok, [none, none, none]} = py:call('__main__', spawn_all, [To, I, self()]),
+    To =:= self() orelse receive stop -> ok end.
+
+a_task_that_is_spawned_while_its_loop_ends_is_dropped_or_done(_Config) ->
+    ok = py:exec(<<"
+import weakref
+spawned, alive = [], weakref.WeakSet()
+
+class Kept:
+    pass
+
+async def work(kept):
+    await asyncio.sleep(0)
+
+def spawn():
+    kept = Kept()
+    alive.add(kept)
+    try: erlang.spawn_task(work(kept))
+    except RuntimeError: pass # between two loops
+
+def count():
+    import gc
+    gc.collect()
+    return len(alive)
+">>),
+    [begin
+         Pids = [Pid || #{pid := Pid} <- maps:get(loops, py_event_loop_pool:get_stats())],
+         {ok, none} = py:eval(<<"spawn()">>),
+         [exit(Pid, kill) || Pid <- Pids],
+         [{ok, none} = py:eval(<<"spawn()">>) || _ <- lists:seq(1, 20)],
+         py_test:wait_until(fun() ->
+                                    case py_event_loop_pool:get_stats() of
+                                        #{num_loops := N} -> N =:= length(Pids);
+                                        {error, not_running} -> false
+                                    end
+                            end)
+     end || _ <- lists:seq(1, 3)],
+    py_test:wait_until(fun() -> {ok, 0} =:= py:eval(<<"count()">>) end).
+
+nothing_is_spawned_where_erlang_drives_no_loop(_Config) ->
+    py:subinterp_supported() orelse throw({skip, "this Python has no interpreters with a GIL of their own"}),
+    {ok, Interp} = py:subinterp_create(),
+    ok = py:subinterp_exec(Interp, <<"import erlang\nasync def work(): pass\n">>),
+    {error, {'RuntimeError', _}} = py:subinterp_eval(Interp, <<"erlang.spawn_task(work())">>),
+    ok = py:subinterp_destroy(Interp).
 
 signal_handlers_are_refused_with_erlangs_way(_Config) ->
     {error, {'NotImplementedError', Message}} =

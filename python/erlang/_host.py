@@ -12,22 +12,13 @@ asks: a loop that is busy has the same system calls as one that a thread runs.
 from __future__ import annotations
 
 import sys
-from asyncio import (
-    CancelledError,
-    SelectorEventLoop,
-    Task,
-    all_tasks,
-    current_task,
-    ensure_future,
-    iscoroutine,
-    sleep,
-    wait,
-)
+from asyncio import CancelledError, SelectorEventLoop, Task, current_task, ensure_future, iscoroutine, sleep, wait
 from asyncio.events import _set_running_loop
 from inspect import isawaitable, isgenerator
 from selectors import EpollSelector
 from threading import get_ident
 
+from . import _closing
 from ._loop import ErlangEventLoop, _spawn
 
 TYPE_CHECKING = False
@@ -71,6 +62,7 @@ class HostedLoop(ErlangEventLoop):
         self.host = host
         self.idle_selector = _Selector(host)
         self.closer: Optional[Task[None]] = None
+        self.seen = _closing.Seen()
         super().__init__(self.idle_selector)
         host.attach(self.idle_selector.fileno())
 
@@ -113,13 +105,14 @@ class HostedLoop(ErlangEventLoop):
         if self._debug:
             self._set_coroutine_origin_tracking(True)
         if self.host.closing and self.closer is None:
-            others = all_tasks(self)  # asked from outside it knows those of all threads
+            others = _closing.tasks_of(self)
             self.closer = Task(self._cancel_all(others), loop=self)  # whatever its task factory does
         _set_running_loop(self)
         try:
             return self._run()
         finally:
             _set_running_loop(None)
+            self.seen.turn_ended = _closing.looks
             if self._debug:
                 self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)

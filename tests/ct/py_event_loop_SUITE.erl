@@ -52,6 +52,9 @@
 -export([more_tasks_than_can_wait_are_refused/1,
          a_process_has_a_loop_of_its_own/1,
          the_end_of_its_process_ends_a_loop/1,
+         one_look_finds_the_tasks_of_all_loops_that_are_closed/1,
+         all_tasks_are_found_however_they_were_made/1,
+         tasks_made_after_a_look_are_found/1,
          tasks_that_wait_when_their_loop_is_closed_never_begin/1,
          a_loop_that_died_is_replaced/1,
          a_loop_that_cannot_go_on_is_replaced/1,
@@ -818,6 +821,82 @@ the_end_of_its_process_ends_a_loop(_Config) ->
     [] = py_test:messages().
 
 %% A loop that is busy meanwhile.
+%% Closed one by one or all at once.
+one_look_finds_the_tasks_of_all_loops_that_are_closed(_Config) ->
+    py_test:python_version() < {3, 14} orelse throw({skip, "from Python 3.14 on asyncio looks by itself"}),
+    define_children(),
+    N = py_test:fewer(200),
+    Close = [fun(Pids) -> [ok = py_event_loop:stop(Pid) || Pid <- Pids] end,
+             fun(Pids) -> py_test:at_once([fun() -> ok = py_event_loop:stop(Pid) end || Pid <- Pids]) end],
+    [begin
+         Loops = [loop_with_children([<<"create">>]) || _ <- lists:seq(1, N)],
+         Before = looks(),
+         _ = End([Pid || {Pid, _} <- Loops]),
+         await_children(N),
+         ?assert(looks() - Before =< 3 orelse {looks() - Before, N})
+     end || End <- Close].
+
+looks() ->
+    {ok, Looks} = py:eval(<<"__import__('erlang._closing')._closing.looks">>),
+    Looks.
+
+all_tasks_are_found_however_they_were_made(_Config) ->
+    define_children(),
+    Ways = [<<"create">>, <<"task">>, <<"ensure">>, <<"factory">>]
+        ++ [Way || py_test:python_version() >= {3, 12}, Way <- [<<"eager">>, <<"eager factory">>]],
+    Loops = [loop_with_children(Ways) || _ <- lists:seq(1, 3)],
+    [ok = py_event_loop:stop(Pid) || {Pid, _} <- Loops],
+    await_children(3 * length(Ways)).
+
+tasks_made_after_a_look_are_found(_Config) ->
+    define_children(),
+    [{First, _}, {Second, Loop}] = [loop_with_children([<<"create">>]) || _ <- [1, 2]],
+    ok = py_event_loop:stop(First),
+    await_children(1),
+    {ok, 1} = py_event_loop:run('__main__', begin_children, [self(), [<<"create">>]], #{loop => Loop}),
+    ok = py_event_loop:stop(Second),
+    await_children(2).
+
+define_children() ->
+    ok = py:exec(<<"
+kept = set()
+async def child(to):
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        erlang.send(to, erlang.atom('child_ended'))
+
+class Task(asyncio.Task):
+    pass
+
+def made(loop, way, coro):
+    if way == 'create': return loop.create_task(coro)
+    if way == 'ensure': return asyncio.ensure_future(coro)
+    if way == 'task': return asyncio.Task(coro, loop=loop)
+    if way == 'eager': return asyncio.Task(coro, loop=loop, eager_start=True)
+    loop.set_task_factory(asyncio.eager_task_factory if way == 'eager factory' else
+                          lambda loop, coro, **kwargs: Task(coro, loop=loop, **kwargs))
+    try: return loop.create_task(coro)
+    finally: loop.set_task_factory(None)
+
+async def begin_children(to, ways):
+    loop = asyncio.get_running_loop()
+    kept.update(made(loop, way, child(to)) for way in ways)
+    await asyncio.sleep(0)
+    return len(ways)
+">>).
+
+loop_with_children(Ways) ->
+    {ok, Pid} = py_event_loop:start_link(),
+    {ok, Loop} = py_event_loop:get_loop(Pid),
+    Count = length(Ways),
+    {ok, Count} = py_event_loop:run('__main__', begin_children, [self(), Ways], #{loop => Loop}),
+    {Pid, Loop}.
+
+await_children(N) ->
+    [receive child_ended -> ok end || _ <- lists:seq(1, N)],
+    [] = py_test:messages().
+
 tasks_that_wait_when_their_loop_is_closed_never_begin(_Config) ->
     {ok, Pid} = py_event_loop:start_link(),
     {ok, Loop} = py_event_loop:get_loop(Pid),

@@ -106,6 +106,16 @@ void epy_channel_waits_end(epy_interp *interp)
         atomic_store(&w->ended, true); /* before take() can find that there is nothing */
         cancel_wait(w);
         (void)epy_mailbox_tell(w->mailbox, &w->told); /* false: the loop is gone */
+        w->next = interp->ended_waits;
+        interp->ended_waits = w;
+    }
+}
+
+void epy_channel_waits_put(epy_interp *interp)
+{
+    wait *w;
+    while ((w = interp->ended_waits)) {
+        interp->ended_waits = w->next;
         epy_told_put(&w->told);
     }
 }

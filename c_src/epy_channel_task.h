@@ -21,6 +21,9 @@ EPY_GIL EPY_NEWREF PyObject *epy_channel_start_send(PyObject *pipe, PyObject *co
 /* Ends all that wait; epy_calls_end() has said that the interpreter ends. */
 EPY_ANY void epy_channel_waits_end(epy_interp *interp);
 
+/* After that, attached: lets go of them. */
+EPY_GIL void epy_channel_waits_put(epy_interp *interp);
+
 /* Adds the type to the module `_erlang`. */
 EPY_GIL int epy_channel_task_init(PyObject *module, epy_objects *objects);
 

@@ -152,6 +152,7 @@ static void *end_main(void *arg)
     if (!ts)
         Py_FatalError("erlang_python: no memory to end an interpreter");
     PyEval_RestoreThread(ts);
+    epy_channel_waits_put(interp);
     Py_EndInterpreter(ts); /* joins the threads that Python code started, and clears ours */
     epy_runtime_remove_interp(interp); /* if code has taken its callbacks of atexit away */
     memset(&interp->objects, 0, sizeof interp->objects);

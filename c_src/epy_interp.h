@@ -71,6 +71,7 @@ struct epy_interp {
     bool ending;                  /* takes no more of them, nor waits; under that lock */
     struct epy_call *calls;       /* that wait for an answer; see epy_call.h */
     struct epy_task_wait *waits;  /* of tasks for channels, under it too; see epy_channel_task.c */
+    struct epy_task_wait *ended_waits; /* of the thread that ends the interpreter */
     atomic_uint preloaded;        /* how often code was preloaded; see epy_namespace.c */
 };
 

@@ -14,6 +14,7 @@
          several_loops_take_turns_on_one_thread/1,
          asyncio_makes_our_loops_once_the_policy_is_installed/1,
          old_code_gets_a_loop_by_get_event_loop/1,
+         get_event_loop_warns_of_the_loop_that_it_makes/1,
          a_loop_may_call_erlang_and_be_called_back/1,
          call_soon_threadsafe_wakes_a_loop_that_sleeps/1,
          no_wakeup_is_lost/1,
@@ -176,6 +177,34 @@ def old():
                    false -> 1
                end,
     {ok, Expected} = py:eval(<<"old()">>).
+
+%% As the stock policy does in Python's main thread, at the line that asyncio was called from.
+get_event_loop_warns_of_the_loop_that_it_makes(_Config) ->
+    ok = py:exec(<<"
+import warnings
+def warned():
+    asyncio.events._event_loop_policy, was = erlang.EventLoopPolicy(), asyncio.events._event_loop_policy
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            loop = asyncio.get_event_loop()
+            again = asyncio.get_event_loop()
+        loop.close()
+        return [again is loop, [[w.category.__name__, str(w.message), w.filename] for w in caught]]
+    finally:
+        asyncio.events._event_loop_policy = was
+def here():
+    return warned.__code__.co_filename
+">>),
+    {ok, Here} = py:eval(<<"here()">>),
+    Version = py_test:python_version(),
+    if
+        Version >= {3, 14} -> {skip, "from Python 3.14 on it makes none"};
+        Version >= {3, 12} ->
+            {ok, [true, [[<<"DeprecationWarning">>, <<"There is no current event loop">>, Here]]]} =
+                py:eval(<<"warned()">>);
+        true -> {ok, [true, []]} = py:eval(<<"warned()">>)
+    end.
 
 a_loop_may_call_erlang_and_be_called_back(_Config) ->
     ok = py:register_function(double, fun([X]) -> {ok, Y} = py:eval(<<"x * 2">>, #{x => X}), Y end),

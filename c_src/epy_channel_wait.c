@@ -4,6 +4,7 @@
 
 #include "epy_call.h"
 #include "epy_callback.h"
+#include "epy_fork.h"
 #include "epy_inline.h"
 #include "epy_interrupt.h"
 #include "epy_runtime.h"
@@ -139,6 +140,8 @@ static int wait_once(epy_waiting *w, epy_interp *interp)
 
 int epy_channel_wait(epy_interp *interp, epy_waiting *w)
 {
+    if (epy_fork_check() < 0)
+        return -1;
     int r = attempt(w, NULL);
     while (r == EPY_CHANNEL_NOT_NOW)
         r = wait_once(w, interp);

@@ -6,18 +6,54 @@
 #include "epy_lib.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
-static atomic_bool forked;
+typedef void (*handler)(int);
 
+enum { SIGNALS = 65 };
+
+static atomic_bool forked;
+static handler emulators[SIGNALS]; /* by signal, before Python was started; set once */
+
+static handler handler_of(int number)
+{
+    struct sigaction now;
+    handler found = sigaction(number, NULL, &now) == 0 ? now.sa_handler : SIG_DFL;
+    return found == SIG_IGN ? SIG_DFL : found;
+}
+
+static bool is_emulators(handler found)
+{
+    for (int number = 1; number < SIGNALS; number++)
+        if (emulators[number] == found)
+            return true;
+    return false;
+}
+
+/* It has one handler for all that os:set_signal/2 may have it handle later. */
+static void forget_handlers(void)
+{
+    struct sigaction none = {.sa_handler = SIG_DFL};
+    for (int number = 1; number < SIGNALS; number++) {
+        handler found = handler_of(number);
+        if (found != SIG_DFL && is_emulators(found))
+            (void)sigaction(number, &none, NULL);
+    }
+}
+
+/* On the only thread of the process, where but little may be called. */
 static void in_child(void)
 {
     atomic_store_explicit(&forked, true, memory_order_relaxed);
+    forget_handlers();
 }
 
 int epy_fork_init(void)
 {
+    for (int number = 1; number < SIGNALS; number++)
+        emulators[number] = handler_of(number);
     return pthread_atfork(NULL, NULL, in_child) == 0 ? EPY_LOAD_OK : EPY_LOAD_NO_MEMORY;
 }
 

@@ -7,6 +7,8 @@
  *
  *   what Python prints goes to the files that the emulator was started with;
  *   what would call Erlang raises RuntimeError;
+ *   signals do what they do by default, as the emulator's handlers write to a pipe that both
+ *   share: the SIGTERM by which multiprocessing ends the processes of a Pool ended the node;
  *   the end of the request is the end of the process, as that of the program is in plain
  *   Python, but by _exit(): what the emulator does at its end is not the child's to do.
  */

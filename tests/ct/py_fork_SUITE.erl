@@ -9,9 +9,12 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([a_child_prints_to_the_files_of_the_emulator/1,
          a_child_cannot_call_Erlang/1,
+         a_child_cannot_wait_for_a_channel/1,
+         signals_to_a_child_are_not_the_nodes/1,
          a_child_ends_with_its_request/1,
          the_exception_of_a_child_is_its_status/1,
-         multiprocessing_can_fork/1]).
+         multiprocessing_can_fork/1,
+         a_pool_of_forked_processes_ends_without_the_node/1]).
 
 suite() -> [{timetrap, {minutes, 5}}].
 
@@ -40,7 +43,7 @@ end_per_testcase(_Case, _Config) ->
 helper() ->
     <<"
 import os, select, sys, warnings
-import erlang
+import erlang, erlang.channel
 
 def forked(code):
     'Runs code in a child: its status, and what it wrote to the files of the emulator.'
@@ -79,6 +82,16 @@ def with_multiprocessing():
         process.kill()
         process.join()
     return process.exitcode
+
+def with_pool():
+    import multiprocessing
+    warnings.simplefilter('ignore', DeprecationWarning)
+    with multiprocessing.get_context('fork').Pool(2) as pool:
+        return pool.map(abs, [-1, -2, -3])
+
+def remember(ref):
+    global channel
+    channel = erlang.channel.Channel(ref)
 ">>.
 
 forked(Code) ->
@@ -102,6 +115,25 @@ a_child_cannot_call_Erlang(_Config) ->
      end || Call <- ["erlang.call('f')", "erlang.f()", "erlang.send('init', 1)", "asyncio.run(call_async())"]],
     ok = py:unregister_function(f).
 
+a_child_cannot_wait_for_a_channel(_Config) ->
+    {ok, Channel} = py_channel:new(),
+    ok = py_channel:send(Channel, 1),
+    {ok, none} = py:call(fork_helper, remember, [Channel]),
+    {0, Text} = forked("import fork_helper\n"
+                       "try: print(fork_helper.channel.receive())\n"
+                       "except RuntimeError as error: print(error)\n"),
+    ?assertMatch({_, _}, binary:match(Text, <<"there is no Erlang">>), Text).
+
+%% Also those that Erlang handles from now on only.
+signals_to_a_child_are_not_the_nodes(_Config) ->
+    ok = os:set_signal(sighup, handle),
+    try
+        [?assertEqual({Signal, <<>>}, forked(["import signal\nsignal.raise_signal(", integer_to_list(Signal), ")"]))
+         || Signal <- [15, 10, 1]]
+    after
+        ok = os:set_signal(sighup, default)
+    end.
+
 a_child_ends_with_its_request(_Config) ->
     Processes = processes(),
     ?assertEqual({0, <<>>}, forked("pass")),
@@ -122,3 +154,6 @@ the_exception_of_a_child_is_its_status(_Config) ->
 
 multiprocessing_can_fork(_Config) ->
     ?assertEqual({ok, 0}, py:call(fork_helper, with_multiprocessing, [])).
+
+a_pool_of_forked_processes_ends_without_the_node(_Config) ->
+    ?assertEqual({ok, [1, 2, 3]}, py:call(fork_helper, with_pool, [])).

@@ -109,7 +109,11 @@ class Process(subprocess.Popen):
         request = self._request
         request.program, request.cwd = executable, cwd
         request.add_strings(args, executable, cwd, env)
-        request.add_descriptors((p2cread, c2pwrite, errwrite), pass_fds if close_fds else _inheritable_fds())
+        request.add_standard((p2cread, c2pwrite, errwrite))
+        if close_fds:
+            request.add_passed(pass_fds)
+        else:
+            request.add_inheritable()
         request.groups = gids
         request.flags = ((start_new_session and _NEW_SESSION) | (restore_signals and _RESTORE_SIGNALS)
                          | (cwd is not None and _HAS_CWD) | (gids is not None and _HAS_GROUPS))
@@ -205,7 +209,7 @@ def _command(args: Any, executable: Any, shell: bool) -> tuple[list[Any], Any]:
 
 
 def _inheritable_fds() -> list[int]:
-    """What children of this process inherit, and get without close_fds."""
+    """What children of this process inherit just now, and get without close_fds."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -214,6 +218,14 @@ def _inheritable_fds() -> list[int]:
         except OSError:
             pass  # closed meanwhile, by another thread or as it was that of the directory
     return found
+
+
+def _others(fds: Any) -> list[int]:
+    """These without the standard ones."""
+    others = sorted(set(map(int, fds)) - {0, 1, 2})
+    if len(others) > _MAX_FDS - 4:
+        raise ValueError(f"at most {_MAX_FDS - 4} pass_fds are supported by event loops inside the Erlang VM")
+    return others
 
 
 def _or_none(number: Optional[int]) -> int:
@@ -243,11 +255,8 @@ class _Request:
         if any(b"\0" in string for string in self._strings):
             raise ValueError("embedded null byte")
 
-    def add_descriptors(self, standard: tuple[int, ...], others: Any) -> None:
-        """The directory that this process is in, the three standard files, and those of pass_fds."""
-        others = sorted(set(map(int, others)) - {0, 1, 2})
-        if len(others) > _MAX_FDS - 4:
-            raise ValueError(f"at most {_MAX_FDS - 4} pass_fds are supported by event loops inside the Erlang VM")
+    def add_standard(self, standard: tuple[int, ...]) -> None:
+        """The directory that this process is in, and the three standard files."""
         self._fds.append(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         for target, fd in enumerate(standard):
             try:
@@ -255,8 +264,20 @@ class _Request:
             except OSError as error:
                 if fd != -1 or error.errno != errno.EBADF:
                     raise  # else the VM itself has none, so that the child shall have none
-        for fd in others:
+
+    def add_passed(self, fds: Any) -> None:
+        """Those of pass_fds."""
+        for fd in _others(fds):
             self._add(fd, fd)
+
+    def add_inheritable(self) -> None:
+        """Those that this process would leave to a child."""
+        for fd in _others(_inheritable_fds()):
+            try:
+                self._add(fd, fd)
+            except OSError as error:
+                if error.errno != errno.EBADF:
+                    raise  # else another thread has closed it meanwhile, so that there is nothing to inherit
 
     def _add(self, fd: int, target: int) -> None:
         self._fds.append(os.dup(fd))

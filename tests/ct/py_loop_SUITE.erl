@@ -39,6 +39,7 @@
          a_child_that_is_killed_has_a_negative_code/1,
          a_child_gets_its_environment_directory_and_files/1,
          a_child_inherits_what_it_is_told_to/1,
+         a_descriptor_that_is_closed_meanwhile_is_not_inherited/1,
          a_program_that_is_not_there_is_the_right_error/1,
          arguments_that_cannot_be_are_refused/1,
          a_child_of_a_cancelled_request_is_killed/1,
@@ -646,6 +647,32 @@ async def main():
     return 'ok'
 ">>),
     {ok, <<"ok">>} = py:eval(<<"erlang.run(main())">>).
+
+%% By another thread, after they were listed; one of pass_fds that is closed stays an error.
+a_descriptor_that_is_closed_meanwhile_is_not_inherited(_Config) ->
+    ok = py:exec(<<"
+from erlang import _subprocess
+async def start(**kwargs):
+    return await (await asyncio.create_subprocess_exec('true', **kwargs)).wait()
+async def main():
+    closed = os.dup2(1, 900, inheritable=True)  # a number that nobody gets meanwhile
+    list_fds = _subprocess._inheritable_fds
+    def list_and_close():
+        fds = list_fds()
+        os.close(closed)
+        assert closed in fds
+        return fds
+    _subprocess._inheritable_fds = list_and_close
+    try:
+        assert await start(close_fds=False) == 0
+    finally:
+        _subprocess._inheritable_fds = list_fds
+    try:
+        await start(pass_fds=[closed])
+    except OSError as error:
+        return error.errno
+">>),
+    {ok, 9} = py:eval(<<"erlang.run(main())">>).
 
 a_program_that_is_not_there_is_the_right_error(_Config) ->
     Start = fun(Args) -> main(["    await asyncio.create_subprocess_exec(", Args, ")"]) end,

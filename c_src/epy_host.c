@@ -539,7 +539,7 @@ static bool is_of_cancelled(host *h, PyObject *task)
 /* Then all of its tasks are cancelled ones. */
 static bool closes_for_long(epy_loop *loop)
 {
-    uint64_t since = atomic_load(&loop->closing_ns);
+    uint64_t since = atomic_load(&loop->ending_ns);
     return since && epy_now_ns() - since > CLOSING_NS;
 }
 

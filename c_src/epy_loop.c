@@ -93,6 +93,8 @@ static void begin_turn(epy_executor *ex, epy_loop *loop, epy_request *req)
     ex->turn_request = req;
     pthread_mutex_unlock(&ex->interrupt_lock);
     atomic_fetch_add(&loop->turns, 1);
+    if (epy_loop_is_closing(loop) && !atomic_load(&loop->ending_ns))
+        atomic_store(&loop->ending_ns, epy_now_ns());
 }
 
 /* Nothing that was raised for its tasks may hit what comes next. */
@@ -179,15 +181,9 @@ bool epy_loops_have_tasks(void)
     return atomic_load_explicit(&tasks_now, memory_order_relaxed) > 0;
 }
 
-static void begin_closing(epy_loop *loop)
-{
-    uint64_t none = 0;
-    (void)atomic_compare_exchange_strong(&loop->closing_ns, &none, epy_now_ns());
-}
-
 bool epy_loop_is_closing(epy_loop *loop)
 {
-    return atomic_load(&loop->closing_ns) != 0;
+    return atomic_load(&loop->closing);
 }
 
 bool epy_loop_admits(ErlNifEnv *env, epy_loop *loop, ERL_NIF_TERM *refusal)
@@ -337,7 +333,7 @@ static void tell_closed(ErlNifEnv *env, epy_closer *c)
 void epy_loop_finish(epy_loop *loop)
 {
     pthread_mutex_lock(&list_lock); /* who found it there open has kept it by now */
-    begin_closing(loop);
+    atomic_store(&loop->closing, true);
     pthread_mutex_unlock(&list_lock);
     atomic_store(&loop->attached, false);
     pthread_mutex_lock(&loop->lock);
@@ -365,7 +361,7 @@ static void owner_down(ErlNifEnv *env, void *resource, ErlNifPid *pid, ErlNifMon
     (void)monitor;
     epy_loop_inherit(env, loop);
     epy_loop_release(env, loop); /* if it was asked for and did not come to it */
-    begin_closing(loop);
+    atomic_store(&loop->closing, true);
     epy_loop_wake(env, loop);
 }
 
@@ -498,7 +494,7 @@ ERL_NIF_TERM epy_loop_close(ErlNifEnv *env, ERL_NIF_TERM term, ERL_NIF_TERM tag)
         loop->closers = c;
     }
     pthread_mutex_unlock(&loop->lock);
-    begin_closing(loop);
+    atomic_store(&loop->closing, true);
     if (closed)
         tell_closed(env, c);
     else

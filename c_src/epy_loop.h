@@ -41,8 +41,8 @@ typedef struct epy_loop {
     atomic_int state;
     atomic_bool armed;             /* the owner gets a message when a descriptor is ready */
     _Atomic uint64_t heard_ns;     /* when a descriptor was ready last */
-    _Atomic uint64_t closing_ns;   /* 0; or since when it takes no more tasks, and those that run
-                                      are cancelled */
+    atomic_bool closing;           /* it takes no more tasks, and those that run are cancelled */
+    _Atomic uint64_t ending_ns;    /* 0; or when the first turn began that does so; the turns' */
     atomic_bool attached;          /* Python's loop has been made, and has not been closed */
     epy_queue tasks, cancels;      /* of requests: to start; whose tasks are to be cancelled */
     atomic_int waiting, running;   /* tasks */

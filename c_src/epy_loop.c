@@ -35,6 +35,7 @@ static ErlNifResourceType *loop_type;
 static epy_loop *loops;                                      /* all; under list_lock */
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list; a leaf but for
                                                                  epy_loops_resume() */
+static _Atomic uint64_t loops_made;
 static atomic_int tasks_now; /* waiting and running, of all loops */
 
 static const epy_loop_hooks hooks;
@@ -447,6 +448,7 @@ static epy_loop *new_loop(epy_group *group, unsigned life)
         return NULL;
     memset(loop, 0, sizeof *loop);
     h->loop = loop;
+    loop->id = atomic_fetch_add(&loops_made, 1) + 1;
     loop->resource = h;
     loop->group = group;
     loop->group_life = life;

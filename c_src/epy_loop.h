@@ -35,6 +35,7 @@ typedef struct epy_spawned epy_spawned;
 typedef struct epy_loop {
     void *resource;                /* constant, borrowed: it keeps us */
     struct epy_loop *next, **link; /* of all loops; under the list's lock */
+    uint64_t id;                   /* constant, and of no other loop */
     epy_group *group;              /* constant: of one executor, so that turns stay on a thread */
     unsigned group_life;           /* constant */
     ErlNifPid owner;               /* constant */

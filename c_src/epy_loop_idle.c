@@ -81,16 +81,9 @@ void epy_loop_go_idle(epy_loop *loop, epy_executor *ex)
 static bool watch(epy_loop *loop)
 {
     pthread_mutex_lock(&loop->lock); /* nobody closes it meanwhile */
-    bool done = loop->epoll >= 0 && epy_idle_watch(&loop->group->idle, loop->epoll);
+    bool done = loop->epoll >= 0 && epy_idle_watch(&loop->group->idle, loop->epoll, loop->id);
     pthread_mutex_unlock(&loop->lock);
     return done;
-}
-
-static void unwatch(epy_loop *loop)
-{
-    pthread_mutex_lock(&loop->lock);
-    epy_idle_unwatch(&loop->group->idle, loop->epoll); /* who closed it had it forgotten */
-    pthread_mutex_unlock(&loop->lock);
 }
 
 bool epy_loop_linger(epy_loop *loop, epy_ready has_work)
@@ -98,7 +91,7 @@ bool epy_loop_linger(epy_loop *loop, epy_ready has_work)
     if (!watch(loop))
         return false;
     epy_watch end = epy_idle_wait_watching(&loop->group->idle, has_work, loop->group, LINGER_NS);
-    unwatch(loop);
+    epy_idle_unwatch(&loop->group->idle);
     if (end == EPY_WATCH_READABLE)
         hear(NULL, loop);
     return end != EPY_WATCH_TIMEOUT;

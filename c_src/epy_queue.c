@@ -161,6 +161,8 @@ void epy_idle_init(epy_idle *idle)
     atomic_init(&idle->watching, 0);
     atomic_init(&idle->epoll, -1);
     atomic_init(&idle->bell, -1);
+    idle->watched = -1;
+    idle->whose = 0;
 }
 
 /* For one that sleeps in epoll_wait().  It had said so before it was counted as a sleeper. */
@@ -289,25 +291,36 @@ static bool open_poller(epy_idle *idle)
     return false;
 }
 
-bool epy_idle_watch(epy_idle *idle, int fd)
-{
-    if (atomic_exchange(&idle->watching, 1))
-        return false;
-    if (open_poller(idle) && add(atomic_load(&idle->epoll), fd))
-        return true;
-    atomic_store(&idle->watching, 0);
-    return false;
-}
-
 void epy_idle_forget(epy_idle *idle, int fd)
 {
     /* Fails when it is not there, which is as well. */
     (void)epoll_ctl(atomic_load(&idle->epoll), EPOLL_CTL_DEL, fd, NULL);
 }
 
-void epy_idle_unwatch(epy_idle *idle, int fd)
+/* Those that were forgotten are not there any more, whatever has their number now. */
+static bool replace_watched(epy_idle *idle, int fd, uint64_t key)
 {
-    epy_idle_forget(idle, fd);
+    if (idle->watched >= 0)
+        epy_idle_forget(idle, idle->watched);
+    bool added = add(atomic_load(&idle->epoll), fd);
+    idle->watched = added ? fd : -1;
+    idle->whose = key;
+    return added;
+}
+
+bool epy_idle_watch(epy_idle *idle, int fd, uint64_t key)
+{
+    if (atomic_exchange(&idle->watching, 1))
+        return false;
+    if (open_poller(idle) &&
+        ((idle->watched >= 0 && idle->whose == key) || replace_watched(idle, fd, key)))
+        return true;
+    atomic_store(&idle->watching, 0);
+    return false;
+}
+
+void epy_idle_unwatch(epy_idle *idle)
+{
     atomic_store(&idle->watching, 0);
 }
 

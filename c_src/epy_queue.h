@@ -59,6 +59,8 @@ typedef struct epy_idle {
     atomic_int watching;                     /* a sleeper waits for a descriptor too, in `epoll` */
     atomic_int epoll, bell;                  /* -1 before the first watch, and never closed after;
                                                 the bell wakes who sleeps in the other */
+    int watched;                             /* the descriptor there, of who watches; or -1 */
+    uint64_t whose;                          /* the same: the key with which it came */
 } epy_idle;
 
 void epy_idle_init(epy_idle *idle);
@@ -83,13 +85,14 @@ bool epy_idle_wait(epy_idle *idle, epy_ready ready, void *arg, int64_t spin_ns,
 
 /* The same for a descriptor as well.  epy_idle_watch() begins that: false, one is watched already
  * or there is no descriptor left to do it with.  Then the wait, once or several times, which does
- * not spin; then the end. */
+ * not spin; then the end.  The descriptor stays in the poll until that of another key comes, so that
+ * the next watch of the same one is no system call: a key stands for one descriptor, for ever. */
 typedef enum { EPY_WATCH_WOKEN, EPY_WATCH_READABLE, EPY_WATCH_TIMEOUT } epy_watch;
-bool epy_idle_watch(epy_idle *idle, int fd);
+bool epy_idle_watch(epy_idle *idle, int fd, uint64_t key);
 epy_watch epy_idle_wait_watching(epy_idle *idle, epy_ready ready, void *arg, int64_t timeout_ns);
-void epy_idle_unwatch(epy_idle *idle, int fd);
+void epy_idle_unwatch(epy_idle *idle);
 
-/* Any thread, before it closes a descriptor that may be watched. */
+/* Any thread, before it closes a descriptor that may be in the poll; its key does not come again. */
 void epy_idle_forget(epy_idle *idle, int fd);
 
 /* ready() for a queue: it is not empty. */

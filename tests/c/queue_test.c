@@ -252,7 +252,7 @@ static void take(world *w, epy_qnode *n, int last[])
 static void rest(world *w)
 {
     uint64_t n;
-    if (!w->watched || !epy_idle_watch(&w->idle, w->watched)) {
+    if (!w->watched || !epy_idle_watch(&w->idle, w->watched, 1)) {
         epy_idle_wait(&w->idle, epy_queue_ready, &w->q, w->spin_ns, w->timeout_ns);
         return;
     }
@@ -261,7 +261,7 @@ static void rest(world *w)
         CHECK(read(w->watched, &n, sizeof n) == sizeof n); /* only who watches reads */
         atomic_fetch_sub(&w->events, (int)n);
     }
-    epy_idle_unwatch(&w->idle, w->watched);
+    epy_idle_unwatch(&w->idle);
 }
 
 static void *consume(void *arg)
@@ -427,12 +427,12 @@ static void begin_watcher(watcher *w)
     w->fd = eventfd(0, 0);
     CHECK(w->fd >= 0);
     epy_idle_heat(&w->idle);
-    CHECK(epy_idle_watch(&w->idle, w->fd));
+    CHECK(epy_idle_watch(&w->idle, w->fd, 1));
 }
 
 static void end_watcher(watcher *w)
 {
-    epy_idle_unwatch(&w->idle, w->fd);
+    epy_idle_unwatch(&w->idle);
     CHECK(atomic_load(&w->idle.hot) == 1);
     CHECK(atomic_load(&w->idle.sleepers) == 0);
     CHECK(atomic_load(&w->idle.tokens) == 0);
@@ -464,10 +464,45 @@ static void one_descriptor_is_watched_at_a_time(void)
 {
     watcher w;
     begin_watcher(&w);
-    CHECK(!epy_idle_watch(&w.idle, w.fd));
-    epy_idle_unwatch(&w.idle, w.fd);
-    CHECK(!epy_idle_watch(&w.idle, -1)); /* which leaves the place free */
-    CHECK(epy_idle_watch(&w.idle, w.fd));
+    CHECK(!epy_idle_watch(&w.idle, w.fd, 2));
+    epy_idle_unwatch(&w.idle);
+    CHECK(!epy_idle_watch(&w.idle, -1, 2)); /* which leaves the place free */
+    CHECK(epy_idle_watch(&w.idle, w.fd, 1));
+    end_watcher(&w);
+}
+
+/* In the poll it stays until another comes, which is the only one that is heard of then. */
+static void another_descriptor_takes_the_place_of_the_last_one(void)
+{
+    watcher w;
+    int other = eventfd(0, 0);
+    begin_watcher(&w);
+    epy_idle_unwatch(&w.idle);
+    CHECK(epy_idle_watch(&w.idle, other, 2));
+    CHECK(write(w.fd, &(uint64_t){1}, 8) == 8);
+    CHECK(wait_watching(&w, MS) == EPY_WATCH_TIMEOUT);
+    CHECK(write(other, &(uint64_t){1}, 8) == 8);
+    CHECK(wait_watching(&w, INT64_MAX / 2) == EPY_WATCH_READABLE);
+    epy_idle_unwatch(&w.idle);
+    CHECK(epy_idle_watch(&w.idle, w.fd, 1));
+    CHECK(wait_watching(&w, INT64_MAX / 2) == EPY_WATCH_READABLE);
+    end_watcher(&w);
+    close(other);
+}
+
+/* Of one that was closed nothing is left, though the next has its number. */
+static void a_number_that_is_used_again_is_another_descriptor(void)
+{
+    watcher w;
+    begin_watcher(&w);
+    epy_idle_unwatch(&w.idle);
+    epy_idle_forget(&w.idle, w.fd);
+    int number = w.fd;
+    close(w.fd);
+    w.fd = eventfd(1, 0);
+    CHECK(w.fd == number);
+    CHECK(epy_idle_watch(&w.idle, w.fd, 2));
+    CHECK(wait_watching(&w, INT64_MAX / 2) == EPY_WATCH_READABLE);
     end_watcher(&w);
 }
 
@@ -602,6 +637,8 @@ static const unit_test tests[] = {
     TEST(a_watch_that_times_out_when_it_is_woken_loses_nothing),
     TEST(a_watch_ends_by_work_or_the_descriptor_or_its_time),
     TEST(one_descriptor_is_watched_at_a_time),
+    TEST(another_descriptor_takes_the_place_of_the_last_one),
+    TEST(a_number_that_is_used_again_is_another_descriptor),
     TEST(a_forgotten_descriptor_is_not_heard_of),
     TEST(a_ball_between_two_threads_never_stops),
     TEST(one_wakeup_wakes_one_sleeper),

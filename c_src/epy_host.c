@@ -12,7 +12,7 @@
 #include "epy_trace.h"
 
 #define CLOSING_NS UINT64_C(1000000000) /* after which code that blocks a loop's end is interrupted */
-#define FAILURES_MAX 3    /* turns of a loop that fail before it is given up */
+#define FAILURES_MAX 3   /* turns of a loop that fail before it is given up */
 #define TASKS_AT_ONCE 32 /* are started before the loop looks at what else there is */
 
 typedef struct host {
@@ -449,12 +449,12 @@ static void finish(epy_loop *loop)
     Py_XDECREF(object);
 }
 
-/* True: the turn was interrupted, and what it ran has been told. */
+/* True: the turn was interrupted. */
 static bool report(epy_interp *interp, PyObject *what)
 {
     bool interrupted = PyErr_ExceptionMatches(interp->objects.cancelled);
     if (interrupted)
-        PyErr_Clear();
+        PyErr_Clear(); /* what it ran has been told */
     else
         PyErr_WriteUnraisable(what);
     return interrupted;
@@ -473,9 +473,7 @@ static void give_up(epy_loop *loop, PyObject *object)
 /* The turn has failed, which is nothing that a task does.  True: it is tried again. */
 static bool fail(epy_interp *interp, epy_loop *loop, PyObject *object)
 {
-    if (report(interp, object))
-        return true;
-    if (++loop->failures < FAILURES_MAX)
+    if (report(interp, object) || ++loop->failures < FAILURES_MAX)
         return true;
     give_up(loop, object);
     return false;
